@@ -1,0 +1,9 @@
+"""The one exception that carries a sentence for the person."""
+
+
+class UserError(Exception):
+    """Something the person can mend.
+
+    The text is one clear line that names the file, line or field and the mend. The command line prints it on stderr
+    and exits 2; the terminal shows it as a notice. Anything else that is raised is a defect of ours.
+    """

@@ -1,0 +1,68 @@
+"""Hashes of files and model folders, remembered until the file changes; and whether a fact is stale."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from core.store.database import transaction
+from core.store.facts import Fact
+from core.workspace import Workspace
+
+# What makes a model folder the model it is. Notes, caches and training metrics beside it do not.
+_MODEL_PATTERNS = (
+    "*.safetensors",
+    "config.json",
+    "adapter_config.json",
+    "tokenizer*",
+    "chat_template*",
+    "special_tokens_map.json",
+)
+
+
+def sha256(db: Database, workspace: Workspace, relative: str) -> str | None:
+    """The sha256 of a file, or of a model folder (over names and hashes of its files); None when it is not there."""
+    path = workspace.path(relative)
+    if path.is_dir():
+        whole = hashlib.sha256()
+        members = sorted({p for pattern in _MODEL_PATTERNS for p in path.glob(pattern) if p.is_file()})
+        if not members:
+            return None
+        for member in members:
+            whole.update(f"{member.name}\0{_file_sha256(db, member)}\n".encode())
+        return whole.hexdigest()
+    return _file_sha256(db, path) if path.is_file() else None
+
+
+def _file_sha256(db: Database, path: Path) -> str:
+    key, stat = path.as_posix(), path.stat()
+    row = db.execute("SELECT size, mtime_ns, sha256 FROM files WHERE path = ?", [key]).fetchone()
+    if row and row[:2] == (stat.st_size, stat.st_mtime_ns):
+        return str(row[2])
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with transaction(db):
+        db.execute(
+            "INSERT OR REPLACE INTO files (path, size, mtime_ns, sha256) VALUES (?, ?, ?, ?)",
+            [key, stat.st_size, stat.st_mtime_ns, digest],
+        )
+    return digest
+
+
+def fingerprints(db: Database, workspace: Workspace, *paths: str) -> dict[str, str]:
+    """The hashes of the files that exist, as `Fact.inputs` and `Run.inputs` hold them."""
+    found = {path: sha256(db, workspace, path) for path in paths}
+    return {path: digest for path, digest in found.items() if digest is not None}
+
+
+def stale_reason(db: Database, workspace: Workspace, fact: Fact) -> str | None:
+    """Why a fact no longer speaks of what lies in the workspace, or None while it does."""
+    for path, digest in fact.inputs.items():
+        now = sha256(db, workspace, path)
+        if now is None:
+            return f"{path} is gone"
+        if now != digest:
+            return f"{path} changed since"
+    return None

@@ -1,0 +1,203 @@
+"""The tables of runs.db and how an older file becomes a newer one."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("dpotui")
+
+# Every table is STRICT. Times are Unix seconds (UTC). JSON stands in TEXT columns.
+_FIRST = """
+CREATE TABLE runs (
+    id          TEXT PRIMARY KEY,
+    kind        TEXT NOT NULL CHECK (kind IN (
+        'sft', 'generate', 'judge', 'data_check', 'init_check', 'reward', 'dpo', 'evaluate', 'sweep')),
+    name        TEXT NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN (
+        'queued', 'running', 'paused', 'stopping', 'finished', 'stopped', 'failed', 'interrupted')),
+    parent      TEXT REFERENCES runs(id),
+    config      TEXT NOT NULL,
+    config_path TEXT,
+    seed        INTEGER NOT NULL,
+    inputs      TEXT NOT NULL DEFAULT '{}',
+    output_dir  TEXT,
+    step        INTEGER NOT NULL DEFAULT 0,
+    steps       INTEGER NOT NULL DEFAULT 0,
+    phase       TEXT NOT NULL DEFAULT '',
+    engine      INTEGER REFERENCES engines(id),
+    created     REAL NOT NULL,
+    started     REAL,
+    ended       REAL,
+    error       TEXT,
+    hint        TEXT
+) STRICT;
+CREATE INDEX runs_by_state ON runs(state);
+
+CREATE TABLE series (
+    id   INTEGER PRIMARY KEY,
+    run  TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    UNIQUE (run, name)
+) STRICT;
+
+-- One row a step of a series; the primary key is the clustered index that serves tail reads and plots.
+-- A value that is not a finite number is NULL, so that it can neither be drawn nor averaged by mistake.
+CREATE TABLE metrics (
+    series INTEGER NOT NULL REFERENCES series(id) ON DELETE CASCADE,
+    step   INTEGER NOT NULL,
+    value  REAL,
+    time   REAL NOT NULL,
+    PRIMARY KEY (series, step)
+) STRICT, WITHOUT ROWID;
+
+-- Every 512 steps of a series in one row, kept by the writer, so that a plot of millions of points reads thousands.
+CREATE TABLE metric_bins (
+    series INTEGER NOT NULL REFERENCES series(id) ON DELETE CASCADE,
+    bin    INTEGER NOT NULL,
+    low    REAL,
+    high   REAL,
+    total  REAL,
+    finite INTEGER NOT NULL,
+    PRIMARY KEY (series, bin)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE log (
+    id    INTEGER PRIMARY KEY,
+    run   TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    time  REAL NOT NULL,
+    level TEXT NOT NULL CHECK (level IN ('debug','info','warning','error')),
+    text  TEXT NOT NULL
+) STRICT;
+CREATE INDEX log_by_run ON log(run, id);
+
+CREATE TABLE facts (
+    id     INTEGER PRIMARY KEY,
+    name   TEXT NOT NULL,
+    value  REAL,
+    text   TEXT,
+    unit   TEXT NOT NULL DEFAULT '',
+    run    TEXT REFERENCES runs(id),
+    time   REAL NOT NULL,
+    low    REAL,
+    high   REAL,
+    n      INTEGER,
+    source TEXT NOT NULL DEFAULT '',
+    inputs TEXT NOT NULL DEFAULT '{}'
+) STRICT;
+CREATE INDEX facts_by_name ON facts(name, id);
+CREATE INDEX facts_by_run ON facts(run);
+
+CREATE TABLE verdicts (
+    id        INTEGER PRIMARY KEY,
+    stage     INTEGER NOT NULL,
+    gate      TEXT NOT NULL,
+    verdict   TEXT NOT NULL CHECK (verdict IN ('PASS','FAIL','UNKNOWN','STALE')),
+    value     REAL,
+    op        TEXT NOT NULL,
+    threshold REAL NOT NULL,
+    low       REAL,
+    high      REAL,
+    n         INTEGER,
+    fact      INTEGER REFERENCES facts(id),
+    run       TEXT REFERENCES runs(id),
+    reason    TEXT NOT NULL DEFAULT '',
+    time      REAL NOT NULL
+) STRICT;
+CREATE INDEX verdicts_by_gate ON verdicts(gate, id);
+
+-- What a person said of an item. What a fact says is derived when read, never stored here.
+CREATE TABLE ticks (
+    item     TEXT PRIMARY KEY,
+    ticked   INTEGER CHECK (ticked IN (0, 1)),
+    value    TEXT,
+    note     TEXT,
+    evidence TEXT NOT NULL DEFAULT '[]',
+    who      TEXT NOT NULL,
+    time     REAL NOT NULL
+) STRICT;
+
+CREATE TABLE tick_history (
+    id     INTEGER PRIMARY KEY,
+    item   TEXT NOT NULL,
+    action TEXT NOT NULL,
+    before TEXT NOT NULL,
+    after  TEXT NOT NULL,
+    who    TEXT NOT NULL,
+    time   REAL NOT NULL,
+    undone INTEGER NOT NULL DEFAULT 0 CHECK (undone IN (0, 1))
+) STRICT;
+CREATE INDEX tick_history_by_item ON tick_history(item, id);
+
+CREATE TABLE artifacts (
+    id     INTEGER PRIMARY KEY,
+    run    TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    kind   TEXT NOT NULL,
+    step   INTEGER,
+    path   TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    bytes  INTEGER NOT NULL,
+    time   REAL NOT NULL,
+    UNIQUE (run, path)
+) STRICT;
+
+CREATE TABLE commands (
+    id     INTEGER PRIMARY KEY,
+    run    TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    verb   TEXT NOT NULL CHECK (verb IN ('pause','resume','stop','checkpoint')),
+    who    TEXT NOT NULL,
+    time   REAL NOT NULL,
+    obeyed REAL,
+    answer TEXT
+) STRICT;
+CREATE INDEX commands_open ON commands(run, id) WHERE obeyed IS NULL;
+
+CREATE TABLE engines (
+    id        INTEGER PRIMARY KEY,
+    pid       INTEGER NOT NULL,
+    host      TEXT NOT NULL,
+    hosting   TEXT NOT NULL CHECK (hosting IN ('detached','in-process')),
+    version   TEXT NOT NULL,
+    started   REAL NOT NULL,
+    heartbeat REAL NOT NULL,
+    ended     REAL
+) STRICT;
+
+CREATE TABLE notes (
+    id      INTEGER PRIMARY KEY,
+    subject TEXT NOT NULL,
+    text    TEXT NOT NULL,
+    who     TEXT NOT NULL,
+    time    REAL NOT NULL
+) STRICT;
+CREATE INDEX notes_by_subject ON notes(subject, id);
+
+CREATE TABLE votes (
+    id     INTEGER PRIMARY KEY,
+    pair   TEXT NOT NULL,
+    choice TEXT NOT NULL,
+    who    TEXT NOT NULL,
+    run    TEXT REFERENCES runs(id),
+    time   REAL NOT NULL
+) STRICT;
+CREATE INDEX votes_by_pair ON votes(pair, id);
+
+-- Hashes of files as they were last read, so that a look at staleness is a stat and not a gigabyte.
+CREATE TABLE files (
+    path     TEXT PRIMARY KEY,
+    size     INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    sha256   TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def _execute(db: Database, script: str) -> None:
+    """Run DDL statement by statement: executescript would commit the migration's own transaction."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def first_tables(db: Database) -> None:
+    _execute(db, _FIRST)

@@ -1,0 +1,90 @@
+"""The thread that brings metrics, log lines and progress to runs.db in batches: training never waits for a disk."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from pathlib import Path
+
+from core.store import metrics
+from core.store.database import open_store, transaction
+from core.store.log import Level
+
+# How often a batch is written. Twice the rate at which the terminal looks.
+INTERVAL = 0.25
+
+
+class Writer:
+    """Takes rows from any thread without blocking; `flush` waits until all that was handed over is on disk.
+
+    An error while writing is kept and raised by the next `flush` or `close`: a full disk must not go unseen.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._queue: queue.SimpleQueue[tuple[str, tuple[object, ...]] | threading.Event | None] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="store-writer")
+        self._thread.start()
+
+    def metric(self, run: str, step: int, values: dict[str, float]) -> None:
+        now = time.time()
+        for name, value in values.items():
+            self._queue.put(("metric", (run, step, name, float(value), now)))
+
+    def log(self, run: str, level: Level, text: str) -> None:
+        self._queue.put(("log", (run, time.time(), level, text)))
+
+    def progress(self, run: str, step: int, steps: int, phase: str) -> None:
+        self._queue.put(("progress", (step, steps, phase, run)))
+
+    def flush(self) -> None:
+        done = threading.Event()
+        self._queue.put(done)
+        while not done.wait(0.1):
+            if not self._thread.is_alive():
+                break
+        self._raise()
+
+    def close(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _work(self) -> None:
+        db = open_store(self._path)
+        closing = False
+        while not closing:
+            items = [self._queue.get()]
+            # An event or the end needs no company; rows wait for theirs.
+            if isinstance(items[0], tuple):
+                time.sleep(INTERVAL)
+            while not self._queue.empty():
+                items.append(self._queue.get())
+            rows = [item for item in items if isinstance(item, tuple)]
+            try:
+                if rows:
+                    with transaction(db):
+                        metrics.write(db, [args for what, args in rows if what == "metric"])  # type: ignore[misc]
+                        db.conn.executemany(
+                            "INSERT INTO log (run, time, level, text) VALUES (?, ?, ?, ?)",
+                            [args for what, args in rows if what == "log"],
+                        )
+                        # Only the newest progress of a run matters.
+                        newest = {args[-1]: args for what, args in rows if what == "progress"}
+                        db.conn.executemany(
+                            "UPDATE runs SET step = ?, steps = ?, phase = ? WHERE id = ?", list(newest.values())
+                        )
+            except BaseException as error:  # handed to the thread that asks next
+                self._error = error
+            for item in items:
+                if isinstance(item, threading.Event):
+                    item.set()
+                closing = closing or item is None
+        db.close()

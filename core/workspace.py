@@ -1,0 +1,117 @@
+"""Where things are: one folder with configs, data, models, checkpoints, outputs and runs.db."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import UserError
+
+FOLDERS = ("configs", "data", "models", "checkpoints", "outputs")
+DATABASE = "runs.db"
+
+
+def templates() -> Path:
+    """The folder of commented configurations and checklists that a new workspace starts from.
+
+    Inside an installed wheel it lies in the package, in a checkout at the top level.
+    """
+    here = Path(__file__).parent
+    for folder in (here / "configs", here.parent / "configs"):
+        if (folder / "checklists").is_dir():
+            return folder
+    raise UserError(f"the templates of dpotui are missing beside {here}: reinstall the package")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Paths of one workspace. `root` is absolute."""
+
+    root: Path
+
+    @property
+    def configs(self) -> Path:
+        return self.root / "configs"
+
+    @property
+    def checklists(self) -> Path:
+        return self.configs / "checklists"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def outputs(self) -> Path:
+        return self.root / "outputs"
+
+    @property
+    def database(self) -> Path:
+        return self.root / DATABASE
+
+    @property
+    def engine_lock(self) -> Path:
+        return self.root / ".engine.lock"
+
+    @property
+    def engine_log(self) -> Path:
+        return self.root / "engine.log"
+
+    def path(self, relative: str | Path) -> Path:
+        """An absolute path; relative ones are meant from the workspace, `~` is the home folder."""
+        return self.root / Path(relative).expanduser()
+
+    def relative(self, path: Path) -> str:
+        """How the path is written in runs.db: from the workspace when inside it, else absolute."""
+        path = Path(os.path.normpath(self.path(path)))
+        try:
+            return path.relative_to(self.root).as_posix()
+        except ValueError:
+            return path.as_posix()
+
+
+def is_workspace(folder: Path) -> bool:
+    return (folder / "configs").is_dir() and (folder / DATABASE).is_file()
+
+
+def open_workspace(folder: Path) -> Workspace:
+    """The workspace in `folder`, or in the nearest folder above it that is one."""
+    start = folder.expanduser().absolute()
+    for candidate in (start, *start.parents):
+        if is_workspace(candidate):
+            return Workspace(candidate.resolve())
+    raise UserError(f"{start} is not a workspace (no configs/ and runs.db): make one with 'dpotui init {folder}'")
+
+
+def create_workspace(folder: Path) -> Workspace:
+    """Make the folders of a workspace and copy the templates into it, readable by its owner only.
+
+    The database is made by `core.store.open_store`. Files that stand there already are kept.
+    """
+    root = folder.expanduser().absolute()
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root} is a file: name a folder for the workspace")
+    root.mkdir(parents=True, exist_ok=True)
+    root = root.resolve()
+    for name in FOLDERS:
+        (root / name).mkdir(exist_ok=True)
+        (root / name).chmod(0o700)
+    root.chmod(0o700)
+    source = templates()
+    for path in sorted(source.rglob("*")):
+        if path.is_dir() or path.name.startswith((".", "__")):
+            continue
+        target = root / "configs" / path.relative_to(source)
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.chmod(0o700)
+        shutil.copyfile(path, target)
+        target.chmod(0o600)
+    return Workspace(root)

@@ -1,0 +1,5 @@
+"""`python -m dpotui` is the same as `dpotui`."""
+
+from dpotui.cli import main
+
+main()

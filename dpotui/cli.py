@@ -1,0 +1,86 @@
+"""The entry point: `dpotui [DIR]` opens the workbench, `dpotui COMMAND` does everything else.
+
+Command modules are imported when they are called: opening the terminal must not pay for them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from core.errors import UserError
+from dpotui import __version__
+
+# name -> (module, one line of help)
+COMMANDS = {
+    "open": ("dpotui.commands.open", "Open the workbench (the default)."),
+    "init": ("dpotui.commands.init", "Make a workspace with configurations and checklists."),
+    "demo": ("dpotui.commands.demo", "Run the stages on a small model and data made on the spot."),
+    "train": ("dpotui.commands.train", "Train: sft, dpo; and check a policy before DPO: init."),
+    "data": ("dpotui.commands.data", "Check preference data."),
+    "gates": ("dpotui.commands.gates", "Enforce the quality gates of a stage."),
+    "checklist": ("dpotui.commands.checklist", "Show, tick, export and import the checklists."),
+    "runs": ("dpotui.commands.runs", "List, show, stop, pause and resume runs."),
+    "engine": ("dpotui.commands.engine", "Execute queued runs of a workspace (started by itself when needed)."),
+    "doctor": ("dpotui.commands.doctor", "What this machine has, and what it lacks."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when it is used, and takes a word that is no command as the folder to open."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            args = ["open", *args]
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "-V", "--version", prog_name="dpotui")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """A workbench for Direct Preference Optimization with MLX.
+
+    `dpotui [DIR]` opens the workspace in DIR, or the one around the current folder.
+    """
+    if ctx.invoked_subcommand is None:
+        command = cli.get_command(ctx, "open")
+        assert command is not None
+        ctx.invoke(command)
+
+
+def main() -> None:
+    """Run the command line; what the person can mend is one line on stderr and exit 2."""
+    try:
+        sys.exit(cli.main(standalone_mode=True))
+    except UserError as error:
+        click.echo(f"dpotui: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
