@@ -1,0 +1,67 @@
+# Every target makes .venv by itself. Works with GNU make 3.81 (macOS) and in a path with spaces: all paths are relative.
+#
+#   make demo [ARGS=--headless]    the stages on a small model made on the spot
+#   make test [ARGS="-k store"]    the tests
+#   make lint                      style, types, contracts
+#   make bench                     the measurements of tests/benchmarks
+#   make lock                      resolve requirements.lock anew (needs uv)
+
+SHELL := /bin/sh
+PY := .venv/bin/python
+STAMP := .venv/.installed
+
+# The stamp holds the folder it was made in: an environment that was moved, or whose Python is gone, is made anew.
+USABLE := $(shell [ "`cat $(STAMP) 2>/dev/null`" = "`pwd`" ] && $(PY) -c "print('yes')" 2>/dev/null)
+ifneq ($(USABLE),yes)
+.PHONY: $(STAMP)
+endif
+
+.PHONY: demo test lint bench lock
+.DEFAULT_GOAL := test
+
+demo: $(STAMP)
+	@$(PY) -m dpotui demo $(ARGS)
+
+test: $(STAMP)
+	@$(PY) -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -c "from importlinter.cli import lint_imports_command as main; main()"
+
+bench: $(STAMP)
+	@$(PY) -m pytest tests/benchmarks -s -o python_files='bench_*.py' $(ARGS)
+
+# A Python is tried by running it: a pyenv shim stands on PATH also where the version behind it is not switched on.
+$(STAMP): pyproject.toml requirements.lock
+	@set -eu; \
+	uv=; if uv --version >/dev/null 2>&1; then uv=uv; fi; \
+	if ! $(PY) -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then \
+	  echo "making .venv"; \
+	  if [ -n "$$uv" ]; then uv venv -q --clear --python '>=3.11' .venv; \
+	  else \
+	    found=; \
+	    for python in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	      if $$python -c "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then found=$$python; break; fi; \
+	    done; \
+	    if [ -z "$$found" ]; then echo "no Python >= 3.11 with venv found: install one (brew install python, apt-get install python3-venv) or uv" >&2; exit 1; fi; \
+	    $$found -m venv --clear .venv; \
+	  fi; \
+	fi; \
+	echo "installing requirements.lock"; \
+	if [ -n "$$uv" ]; then \
+	  uv pip install -q --python $(PY) -r requirements.lock; \
+	  uv pip install -q --python $(PY) --no-deps -e .; \
+	else \
+	  $(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip; \
+	  $(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock; \
+	  $(PY) -m pip install -q --disable-pip-version-check --no-deps -e .; \
+	fi; \
+	pwd > $(STAMP)
+
+# One lock for macOS and Linux and every Python from 3.11 on.
+lock:
+	uv pip compile -q --universal --python-version 3.11 --group dev pyproject.toml --upgrade --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
