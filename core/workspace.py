@@ -76,6 +76,14 @@ class Workspace:
             return path.as_posix()
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a text file that only its owner can read, from its first byte on."""
+    handle = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        os.fchmod(handle, 0o600)  # also where the file stood there before
+        file.write(text)
+
+
 def is_workspace(folder: Path) -> bool:
     return (folder / "configs").is_dir() and (folder / DATABASE).is_file()
 

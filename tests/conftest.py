@@ -1,0 +1,31 @@
+"""What every test may use: a fresh workspace, its database, and time enough on a slow machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from core.store import Database, open_store
+from core.workspace import Workspace, create_workspace
+
+# A deadline for each example makes slow machines fail tests that are right.
+settings.register_profile("house", deadline=None, max_examples=60)
+settings.load_profile("house")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace as `dpotui init` makes it, with its database."""
+    made = create_workspace(tmp_path / "workspace")
+    open_store(made.database, create=True).close()
+    return made
+
+
+@pytest.fixture
+def db(workspace: Workspace) -> Iterator[Database]:
+    database = open_store(workspace.database)
+    yield database
+    database.close()
