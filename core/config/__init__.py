@@ -1,0 +1,24 @@
+"""Configurations: models of the YAML files, a reader that answers for every line, and what a machine makes of them."""
+
+from core.config.document import Document, parse, read
+from core.config.keys import Key, keys
+from core.config.load import load_config, missing_files
+from core.config.machine import ComputePlan, Platform, answers, plan, this_platform
+from core.config.models import DPOConfig, SFTConfig
+
+__all__ = [
+    "ComputePlan",
+    "DPOConfig",
+    "Document",
+    "Key",
+    "Platform",
+    "SFTConfig",
+    "answers",
+    "keys",
+    "load_config",
+    "missing_files",
+    "parse",
+    "plan",
+    "read",
+    "this_platform",
+]

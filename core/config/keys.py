@@ -1,0 +1,91 @@
+"""What each key of a configuration means and allows, in words: for error lines and for help in the terminal."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key: `path` is dotted, `default` is None where the key must be given (`required`)."""
+
+    path: str
+    meaning: str
+    allowed: str
+    unit: str
+    required: bool
+    default: Any
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> list[Key]:
+    """All keys of a configuration, sections unfolded, in the order of the file."""
+    found = []
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{name}"
+        if section(field) is not None:
+            found += keys(section(field), f"{path}.")  # type: ignore[arg-type]
+            continue
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        unit = str(extra.get("unit", ""))
+        found.append(Key(path, field.description or "", allowed(field), unit, field.is_required(), default))
+    return found
+
+
+def section(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a field that is a section, else None."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a value may be: 'a whole number ≥ 1', 'one of cosine, linear, constant', 'true or false'."""
+    kind, optional = _without_none(field.annotation)
+    return f"{_kind(kind)}{_bounds(field)}{' or nothing' if optional else ''}"
+
+
+def _without_none(kind: Any) -> tuple[Any, bool]:
+    """The type behind `X | None` and behind Annotated, and whether None is allowed."""
+    if get_origin(kind) in (Union, types.UnionType):
+        members = [member for member in get_args(kind) if member is not type(None)]
+        return _plain(members[0]), True
+    return _plain(kind), False
+
+
+def _plain(kind: Any) -> Any:
+    return kind.__origin__ if hasattr(kind, "__metadata__") else kind
+
+
+def _kind(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    if get_origin(kind) is list:
+        return "a list of texts"
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text on one line"}[kind]
+
+
+def _bounds(field: FieldInfo) -> str:
+    """' from 1 to 8', ' ≥ 1', ' > 0 and ≤ 1'."""
+    low = high = ""
+    for bound in field.metadata:
+        if isinstance(bound, annotated_types.Ge):
+            low = f"≥ {_plain_number(bound.ge)}"
+        elif isinstance(bound, annotated_types.Gt):
+            low = f"> {_plain_number(bound.gt)}"
+        elif isinstance(bound, annotated_types.Le):
+            high = f"≤ {_plain_number(bound.le)}"
+        elif isinstance(bound, annotated_types.Lt):
+            high = f"< {_plain_number(bound.lt)}"
+    if low.startswith("≥") and high.startswith("≤"):
+        return f" from {low[2:]} to {high[2:]}"
+    return "".join(f" {text}" for text in (low, "and" if low and high else "", high) if text)
+
+
+def _plain_number(bound: Any) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)

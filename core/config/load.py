@@ -1,0 +1,196 @@
+"""From a YAML file and --set overrides to a checked configuration; every error of the file at once, a line each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from core.config.document import Document, KeyPath, parse_value, read
+from core.config.keys import allowed, keys, section
+from core.config.models import Section
+from core.errors import UserError
+from core.text import one_line, printable
+from core.workspace import FOLDERS, Workspace
+
+C = TypeVar("C", bound=Section)
+
+_MEANT = "unknown key; did you mean"
+
+
+def load_config(path: Path, kind: type[C], overrides: Sequence[str] = ()) -> C:
+    """Read a configuration.
+
+    Args:
+        path: the YAML file.
+        kind: `DPOConfig` or `SFTConfig`.
+        overrides: `section.key=value` each, as `--set` takes them; a later one wins.
+
+    Raises:
+        UserError: one line for each error: `file:line: key: what is wrong and what is allowed`; an override's line
+            begins with `--set` instead of the file.
+    """
+    document = read(path)
+    origins: dict[KeyPath, str] = {}
+    problems: list[str] = []
+    for override in overrides:
+        try:
+            _apply(document, kind, override, origins)
+        except UserError as error:
+            problems.append(str(error))
+    config = None
+    try:
+        config = kind.model_validate(document.value)
+    except ValidationError as error:
+        problems += _problems(document, kind, error.errors(include_url=False), origins)
+    if problems or config is None:
+        raise UserError("\n".join(problems))
+    return config
+
+
+def _apply(document: Document, kind: type[Section], override: str, origins: dict[KeyPath, str]) -> None:
+    """Write one override into the document."""
+    shown = f"--set {one_line(override, 120)}"
+    name, equals, text = override.partition("=")
+    path = tuple(name.strip().split("."))
+    if not equals or not name.strip():
+        raise UserError(f"{shown}: write it as section.key=value, such as training.beta=0.2")
+    field = _field(kind, path)
+    if field is None:
+        raise UserError(f"{shown}: {_unknown(kind, path)}")
+    if section(field) is not None:
+        raise UserError(f"{shown}: {'.'.join(path)} is a section: name a key in it, such as {_first_key(kind, path)}")
+    value = parse_value(text, shown)
+    target = document.value
+    for part in path[:-1]:
+        if not isinstance(target.get(part), dict):
+            target[part] = {}
+        target = target[part]
+    target[path[-1]] = value
+    origins[path] = shown
+
+
+def _problems(
+    document: Document, kind: type[Section], errors: list[ErrorDetails], origins: dict[KeyPath, str]
+) -> list[str]:
+    """The errors of pydantic as lines, in the order of the file."""
+    found: list[tuple[KeyPath, str]] = []
+    missing: list[tuple[KeyPath, str]] = []
+    for details in errors:
+        path: KeyPath = tuple(details["loc"])
+        if details["type"] == "conflict":
+            found += [((*path, *key.split(".")), sentence) for key, sentence in details["ctx"]["conflicts"]]
+        else:
+            (missing if details["type"] == "missing" else found).append((path, _sentence(kind, path, details)))
+    # A key that was misspelt is one error, not also a missing one.
+    meant = {sentence for _, sentence in found if sentence.startswith("unknown key")}
+    found += [(path, sentence) for path, sentence in missing if f"{_MEANT} {_dotted(path)}?" not in meant]
+    found.sort(key=lambda problem: document.line(problem[0]))
+    return [f"{_where(document, path, origins)}: {_dotted(path)}: {sentence}" for path, sentence in found]
+
+
+def _where(document: Document, path: KeyPath, origins: dict[KeyPath, str]) -> str:
+    for end in range(len(path), 0, -1):
+        if path[:end] in origins:
+            return origins[path[:end]]
+    return document.where(path)
+
+
+def _dotted(path: KeyPath) -> str:
+    return one_line(".".join(map(str, path)), 120)
+
+
+def _sentence(kind: type[Section], path: KeyPath, details: ErrorDetails) -> str:
+    if details["type"] == "extra_forbidden":
+        return _unknown(kind, path)
+    field = _field(kind, path)
+    if field is None:  # an item of a list
+        return f"{one_line(details['msg'], 120)}, not {_given(details['input'])}"
+    if details["type"] == "missing":
+        if section(field) is not None:
+            return f"this section is missing: it holds {', '.join(_names(section(field)))}"
+        return f"is missing: {allowed(field)}. {field.description}"
+    if section(field) is not None:
+        return f"must be a section with keys ({', '.join(_names(section(field)))}), not {_given(details['input'])}"
+    hint = ""
+    if isinstance(details["input"], bool | int | float) and "text" in allowed(field):
+        hint = ": put it in quotes"
+    return f"must be {allowed(field)}, not {_given(details['input'])}{hint}"
+
+
+def _given(value: object) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a section"
+    if isinstance(value, list):
+        return "a list"
+    return f"'{one_line(str(value), 60)}'" if isinstance(value, str) else one_line(str(value), 60)
+
+
+def _unknown(kind: type[Section], path: KeyPath) -> str:
+    """'unknown key; did you mean ...?': the nearest in its own section, else anywhere in the file."""
+    name = str(path[-1])
+    parent = _model(kind, path[:-1])
+    prefix = "".join(f"{part}." for part in path[:-1])
+    if parent is not None:
+        near = difflib.get_close_matches(name, _names(parent), 1)
+        if near:
+            return f"{_MEANT} {prefix}{near[0]}?"
+    every = [key.path for key in keys(kind)]
+    same = [key for key in every if key.rsplit(".", 1)[1] == name]
+    if not same:
+        leaves = {key.rsplit(".", 1)[1]: key for key in every}
+        same = [leaves[leaf] for leaf in difflib.get_close_matches(name, list(leaves), 1)]
+    if same:
+        return f"{_MEANT} {same[0]}?"
+    if parent is None:
+        return "unknown key"
+    return f"unknown key; allowed here: {', '.join(_names(parent))}"
+
+
+def _names(model: type[BaseModel] | None) -> list[str]:
+    return list(model.model_fields) if model is not None else []
+
+
+def _model(kind: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
+    """The model of the section at `path`, or None where there is none."""
+    model: type[BaseModel] | None = kind
+    for part in path:
+        field = model.model_fields.get(str(part)) if model is not None else None
+        model = section(field) if field is not None else None
+    return model
+
+
+def _field(kind: type[BaseModel], path: KeyPath) -> FieldInfo | None:
+    parent = _model(kind, path[:-1])
+    return parent.model_fields.get(str(path[-1])) if parent is not None and path else None
+
+
+def _first_key(kind: type[BaseModel], path: KeyPath) -> str:
+    return ".".join(map(str, (*path, _names(_model(kind, path))[0])))
+
+
+def missing_files(config: Section, workspace: Workspace) -> list[str]:
+    """Sentences for the data files and model folders that a configuration names and the workspace lacks.
+
+    A model name that does not look like a path of the workspace may be a Hugging Face id and is not judged here.
+    """
+    values: dict[str, Any] = config.model_dump()
+    found = []
+    for key in ("train_file", "validation_file"):
+        if not workspace.path(values["data"][key]).is_file():
+            found.append(f"data.{key}: {printable(values['data'][key])} does not exist in {workspace.root}")
+    for key in ("base_model", "reference_model", "policy_model"):
+        name = values["model"].get(key)
+        local = name is not None and (name.startswith(("/", ".", "~")) or name.split("/")[0] in FOLDERS)
+        if local and not workspace.path(name).is_dir():
+            found.append(f"model.{key}: {printable(name)} does not exist in {workspace.root}")
+    return found

@@ -1,0 +1,118 @@
+"""What a configuration becomes on this machine: device, precision, number of devices; and that said in sentences.
+
+Nothing here imports MLX: the terminal asks before any run does.
+"""
+
+from __future__ import annotations
+
+import platform as _platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Literal
+
+from core.config.models import Compute, DPOConfig, SFTConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What MLX can compute on here."""
+
+    system: Literal["macos", "linux", "other"]
+    accelerator: Literal["metal", "cuda"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ComputePlan:
+    """What the section `compute` becomes. `dtype` is that of weights and activations; log-probs are float32 always."""
+
+    device: Literal["gpu", "cpu"]
+    dtype: Literal["float32", "bfloat16"]
+    gradient_checkpointing: bool
+
+
+def this_platform() -> Platform:
+    if sys.platform == "darwin":
+        return Platform("macos", "metal" if _platform.machine() == "arm64" else None)
+    if sys.platform.startswith("linux"):
+        return Platform("linux", "cuda" if Path("/dev/nvidia0").exists() and _has_cuda_build() else None)
+    return Platform("other", None)
+
+
+def _has_cuda_build() -> bool:
+    for name in ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda"):
+        try:
+            distribution(name)
+        except PackageNotFoundError:
+            continue
+        return True
+    return False
+
+
+def plan(compute: Compute, platform: Platform | None = None) -> ComputePlan:
+    """Device and number type of a run. Half precision is for the GPU: MLX's CPU is 20 times slower at it."""
+    here = platform or this_platform()
+    gpu = here.accelerator is not None and compute.device != "cpu"
+    half = gpu and compute.fp16
+    return ComputePlan("gpu" if gpu else "cpu", "bfloat16" if half else "float32", compute.gradient_checkpointing)
+
+
+def answers(config: DPOConfig | SFTConfig, platform: Platform | None = None) -> list[str]:
+    """Sentences on what keys become here, each beginning with the key and its value.
+
+    Only where what happens is not what the words of the file say.
+    """
+    here = platform or this_platform()
+    compute, training = config.compute, config.training
+    planned = plan(compute, here)
+    said = [_device(compute, here, planned)]
+    if compute.fp16 and planned.dtype == "bfloat16":
+        said.append(
+            "compute.fp16: true: bfloat16, which needs no loss scaling and as little memory as float16;"
+            " log-probabilities are summed in float32"
+        )
+    elif compute.fp16:
+        said.append("compute.fp16: true: float32, because MLX is slow at half precision on a CPU")
+    if compute.num_devices > 1:
+        pairs = training.batch_size * training.gradient_accumulation_steps
+        said.append(
+            f"compute.num_devices: {compute.num_devices}: one device; an optimizer step sees"
+            f" {training.batch_size} x {training.gradient_accumulation_steps} = {pairs} pairs"
+            f" ({compute.num_devices} devices would see {pairs * compute.num_devices})"
+        )
+    if compute.gradient_checkpointing:
+        said.append(
+            "compute.gradient_checkpointing: true: activations of the trained blocks are computed again in the"
+            " backward pass; less memory, more time"
+        )
+    for key in ("eval_steps", "save_steps"):
+        if getattr(training, key) > training.max_steps:
+            said.append(
+                f"training.{key}: {getattr(training, key)}: more than max_steps ({training.max_steps}),"
+                " so it happens once, at the end"
+            )
+    if config.adapter.type == "lora" and training.learning_rate < 5e-6:
+        said.append(
+            f"training.learning_rate: {training.learning_rate:g}: little for LoRA, which usually wants 1e-5 to 1e-4"
+        )
+    if config.optimization.optimizer == "adam" and config.optimization.weight_decay:
+        said.append(
+            f"optimization.weight_decay: {config.optimization.weight_decay:g}: adam has no weight decay;"
+            " adamw is Adam with it"
+        )
+    if config.logging.wandb_project is not None:
+        said.append(
+            f"logging.wandb_project: {config.logging.wandb_project}: kept with the run; metrics go to runs.db,"
+            " nothing is sent to Weights & Biases"
+        )
+    return said
+
+
+def _device(compute: Compute, here: Platform, planned: ComputePlan) -> str:
+    names = {"metal": "the GPU of this Mac (Metal)", "cuda": "the NVIDIA GPU of this machine (CUDA)"}
+    where = names[here.accelerator] if planned.device == "gpu" and here.accelerator else "the CPU"
+    reason = ""
+    if planned.device == "cpu" and compute.device not in ("cpu", "auto"):
+        reason = ", because MLX has no GPU here"
+    return f"compute.device: {compute.device}: {where}{reason}"

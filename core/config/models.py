@@ -1,0 +1,358 @@
+"""The keys of dpo_config.yaml and sft_config.yaml: meaning, unit and bounds of each.
+
+Keys that the workflow's own file does not have carry a default, so that file loads as it stands. `conflicts` of a
+section are errors between its keys; they come as pairs of a key and a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+
+
+def _number(value: object) -> object:
+    """Text such as '1e-7', which YAML 1.1 does not take for a number, is one."""
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value.strip()) else value
+
+
+def _whole(value: object) -> object:
+    """1e3 and 1000.0 are whole numbers; 1.5 stays what it is and is refused."""
+    value = _number(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Whole = Annotated[int, BeforeValidator(_whole)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+# Steps, tokens and pairs beyond this are a slip of the keyboard, and would overflow what SQLite and MLX count with.
+_MANY = 1_000_000_000
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        """Errors between keys: (the key to change, what is wrong and what would be right)."""
+        return []
+
+    @model_validator(mode="after")
+    def _check_conflicts(self) -> Section:
+        found = self.conflicts()
+        if found:
+            text = "; ".join(f"{key}: {sentence}" for key, sentence in found)
+            raise PydanticCustomError("conflict", "{text}", {"text": text, "conflicts": found})
+        return self
+
+
+def _unit(unit: str) -> dict[str, Any]:
+    return {"unit": unit}
+
+
+class DPOModel(Section):
+    base_model: Text = Field(
+        description="The model that fine-tuning started from: a folder in the workspace or a Hugging Face id."
+    )
+    reference_model: Text = Field(
+        description="The frozen reference π_ref, usually the checkpoint that SFT wrote: a folder or a Hugging Face id."
+    )
+    policy_model: Text = Field(
+        description="What the policy π_θ starts from; the same as the reference, so that their KL begins at zero."
+    )
+    trust_remote_code: bool = Field(
+        default=False,
+        description="Run Python code that comes with the model. Leave it off unless you have read that code.",
+    )
+
+
+class SFTModel(Section):
+    base_model: Text = Field(
+        description="The model that fine-tuning starts from: a folder in the workspace or a Hugging Face id."
+    )
+    checkpoint: Text = Field(
+        description="Folder where the finished, fused model is written; DPO names it as reference and policy."
+    )
+    trust_remote_code: bool = Field(
+        default=False,
+        description="Run Python code that comes with the model. Leave it off unless you have read that code.",
+    )
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        if self.checkpoint.rstrip("/") == self.base_model.rstrip("/"):
+            return [("checkpoint", "is the base model's own folder, which it would overwrite: name another folder")]
+        return []
+
+
+class Data(Section):
+    train_file: Text = Field(description="JSONL file that is trained on, one object a line.")
+    validation_file: Text = Field(description="JSONL file of held-out rows; never trained on.")
+    max_prompt_length: Whole = Field(
+        description="Longest prompt; what is over is cut from its left.",
+        ge=1,
+        le=_MANY,
+        json_schema_extra=_unit("tokens"),
+    )
+    max_response_length: Whole = Field(
+        description="Longest response; what is over is cut from its right.",
+        ge=1,
+        le=_MANY,
+        json_schema_extra=_unit("tokens"),
+    )
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        if self.train_file == self.validation_file:
+            return [("validation_file", "is the training file: held-out rows must be others, name another file")]
+        return []
+
+
+class Training(Section):
+    """What SFT and DPO have in common."""
+
+    learning_rate: Number = Field(
+        description="Peak learning rate. 1e-6 is conservative; LoRA usually wants 1e-5 to 1e-4.", gt=0, le=1
+    )
+    batch_size: Whole = Field(
+        description="Pairs (SFT: examples) in one forward pass.", ge=1, le=65536, json_schema_extra=_unit("pairs")
+    )
+    gradient_accumulation_steps: Whole = Field(
+        default=1,
+        description="Batches summed into one optimizer step; the effective batch is batch_size times this.",
+        ge=1,
+        le=65536,
+        json_schema_extra=_unit("batches"),
+    )
+    max_steps: Whole = Field(
+        description="Optimizer steps of the whole run.", ge=1, le=_MANY, json_schema_extra=_unit("steps")
+    )
+    warmup_steps: Whole = Field(
+        default=0,
+        description="Steps over which the learning rate rises from 0 to its peak.",
+        ge=0,
+        le=_MANY,
+        json_schema_extra=_unit("steps"),
+    )
+    logging_steps: Whole = Field(
+        default=10,
+        description="Report training metrics every this many steps.",
+        ge=1,
+        le=_MANY,
+        json_schema_extra=_unit("steps"),
+    )
+    eval_steps: Whole = Field(
+        default=100,
+        description="Evaluate on the validation file every this many steps, and at the end.",
+        ge=1,
+        le=_MANY,
+        json_schema_extra=_unit("steps"),
+    )
+    save_steps: Whole = Field(
+        default=100,
+        description="Save a checkpoint every this many steps, and at the end.",
+        ge=1,
+        le=_MANY,
+        json_schema_extra=_unit("steps"),
+    )
+    seed: Whole = Field(
+        default=42, description="Seed of shuffling, initialization, dropout and sampling.", ge=0, lt=2**32
+    )
+    eval_pairs: Whole = Field(
+        default=256,
+        description="Validation pairs (SFT: examples) looked at in each evaluation; 0 looks at all.",
+        ge=0,
+        le=_MANY,
+        json_schema_extra=_unit("pairs"),
+    )
+    early_stopping_patience: Whole = Field(
+        default=0,
+        description="Stop after this many evaluations without a better one; 0 never stops early.",
+        ge=0,
+        le=_MANY,
+        json_schema_extra=_unit("evaluations"),
+    )
+    save_total_limit: Whole = Field(
+        default=3,
+        description="Checkpoints kept; older ones are removed, the best one never.",
+        ge=1,
+        le=_MANY,
+        json_schema_extra=_unit("checkpoints"),
+    )
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        if self.warmup_steps >= self.max_steps:
+            return [
+                (
+                    "warmup_steps",
+                    f"{self.warmup_steps} must be less than max_steps ({self.max_steps}),"
+                    " or the learning rate never reaches its peak",
+                )
+            ]
+        return []
+
+
+class DPOTraining(Training):
+    beta: Number = Field(
+        description="Strength of the KL penalty; higher stays closer to the reference. With ipo it is τ.", gt=0, le=100
+    )
+    loss_type: Literal["sigmoid", "ipo", "hinge"] = Field(
+        default="sigmoid", description="Loss on the margin: sigmoid (DPO; cDPO with label_smoothing), ipo, hinge."
+    )
+    label_smoothing: Number = Field(
+        default=0.0,
+        description="Share of preferences taken to be wrong (cDPO); acts in the sigmoid loss only.",
+        ge=0,
+        lt=0.5,
+    )
+    kl_samples: Whole = Field(
+        default=32,
+        description="Responses sampled from the policy for the KL that the gate judges.",
+        ge=1,
+        le=_MANY,
+        json_schema_extra=_unit("responses"),
+    )
+    kl_max_tokens: Whole = Field(
+        default=128,
+        description="Longest response sampled for the KL.",
+        ge=1,
+        le=_MANY,
+        json_schema_extra=_unit("tokens"),
+    )
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        found = super().conflicts()
+        if self.label_smoothing and self.loss_type != "sigmoid":
+            found.append(("label_smoothing", f"acts only with loss_type sigmoid: set it to 0 with {self.loss_type}"))
+        return found
+
+
+class Adapter(Section):
+    type: Literal["lora", "full"] = Field(
+        default="lora", description="lora trains small adapters on a frozen model, full trains every weight."
+    )
+    rank: Whole = Field(default=8, description="Rank of the LoRA matrices.", ge=1, le=4096)
+    alpha: Number = Field(
+        default=16.0, description="LoRA's α: the adapter's output is multiplied by alpha / rank.", gt=0, le=1e6
+    )
+    scale: Number | None = Field(
+        default=None,
+        description="mlx-lm's name for alpha / rank; when given it takes the place of alpha.",
+        gt=0,
+        le=1e6,
+    )
+    dropout: Number = Field(default=0.0, description="Dropout before the adapter, in training only.", ge=0, lt=1)
+    num_layers: Whole = Field(
+        default=16, description="Adapters stand on the last n blocks; -1 means all.", ge=-1, le=100_000
+    )
+    keys: list[Text] | None = Field(
+        default=None,
+        description="Names of the linear layers that get adapters, such as self_attn.q_proj; empty means all.",
+    )
+
+    @property
+    def multiplier(self) -> float:
+        """What the adapter's output is multiplied by, mlx-lm's `scale`."""
+        return self.alpha / self.rank if self.scale is None else self.scale
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        if self.num_layers == 0:
+            return [("num_layers", "0 would train nothing: -1 (all) or a whole number ≥ 1")]
+        if self.keys is not None and not self.keys:
+            return [("keys", "an empty list would train nothing: leave the key out for all linear layers")]
+        return []
+
+
+class Optimization(Section):
+    optimizer: Literal["adamw", "adam", "sgd", "adafactor"] = Field(
+        default="adamw", description="Optimizer, named as in mlx-lm."
+    )
+    weight_decay: Number = Field(default=0.01, description="Decoupled weight decay; adam has none.", ge=0, le=1)
+    max_grad_norm: Number = Field(
+        default=1.0, description="Gradients are scaled down to this global L2 norm; 0 never scales.", ge=0, le=1e9
+    )
+    lr_scheduler: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine",
+        description="How the learning rate goes on after the warmup: down to 0 by cosine or line, or level.",
+    )
+
+
+class Constraints(Section):
+    kl_target: Number = Field(
+        description="Largest KL(π_θ ‖ π_ref) that the gates let pass.",
+        gt=0,
+        le=1e6,
+        json_schema_extra=_unit("nats per token"),
+    )
+    preference_gap_target: Number = Field(
+        description="Smallest preference gap that the gates let pass; scores on [0, 1].", ge=0, le=1
+    )
+
+
+class Compute(Section):
+    fp16: bool = Field(
+        default=True, description="Half precision for weights and activations where the machine is fast at it."
+    )
+    device: Literal["auto", "gpu", "mps", "cuda", "cpu"] = Field(
+        default="auto", description="Where to compute; gpu, mps and cuda all mean the accelerator of this machine."
+    )
+    num_devices: Whole = Field(
+        default=1,
+        description="Devices to train on. This program uses one.",
+        ge=1,
+        le=65536,
+        json_schema_extra=_unit("devices"),
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute activations again in the backward pass: less memory, more time."
+    )
+
+
+class Logging(Section):
+    wandb_project: Text | None = Field(default=None, description="Weights & Biases project; a label, nothing is sent.")
+    wandb_run_name: Text | None = Field(default=None, description="Name of the run.")
+    output_dir: Text = Field(description="Folder of the run's checkpoints, adapter and metrics.")
+
+
+class DPOConfig(Section):
+    """dpo_config.yaml."""
+
+    model: DPOModel = Field(description="The models: base, reference, policy.")
+    data: Data = Field(description="Preference pairs and their lengths.")
+    training: DPOTraining = Field(description="Steps, batches and the loss.")
+    adapter: Adapter = Field(default_factory=Adapter, description="What is trained: LoRA or every weight.")
+    optimization: Optimization = Field(
+        default_factory=Optimization, description="Optimizer and learning-rate schedule."
+    )
+    constraints: Constraints = Field(description="Targets of the quality gates.")
+    compute: Compute = Field(default_factory=Compute, description="Device and precision.")
+    logging: Logging = Field(description="Names and the output folder.")
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        return _output_conflicts(self.logging.output_dir, self.model, ("base_model", "reference_model", "policy_model"))
+
+
+class SFTConfig(Section):
+    """sft_config.yaml."""
+
+    model: SFTModel = Field(description="The base model and where the finished one goes.")
+    data: Data = Field(description="Examples and their lengths.")
+    training: Training = Field(description="Steps and batches.")
+    adapter: Adapter = Field(default_factory=Adapter, description="What is trained: LoRA or every weight.")
+    optimization: Optimization = Field(
+        default_factory=Optimization, description="Optimizer and learning-rate schedule."
+    )
+    compute: Compute = Field(default_factory=Compute, description="Device and precision.")
+    logging: Logging = Field(description="Names and the output folder.")
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        return _output_conflicts(self.logging.output_dir, self.model, ("base_model", "checkpoint"))
+
+
+def _output_conflicts(output_dir: str, model: Section, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    for name in names:
+        if getattr(model, name).rstrip("/") == output_dir.rstrip("/"):
+            return [("logging.output_dir", f"is the folder of model.{name}: name another folder")]
+    return []
