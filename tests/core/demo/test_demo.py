@@ -147,10 +147,10 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
 
 
 def test_mlx_lm_loads_the_model_and_its_template(demo: Workspace) -> None:
-    import core.models  # noqa: F401  OpenBLAS before MLX
-    from mlx_lm.utils import load
+    from core.models.load import load
 
-    model, tokenizer = load(str(demo.path("models/demo-base")))
+    loaded = load(demo.path("models/demo-base"))
+    model, tokenizer = loaded.model, loaded.tokenizer
     assert tokenizer.eos_token_id == SPECIAL.index("<|end|>")
     ids = tokenizer.apply_chat_template(
         [{"role": "user", "content": "What do owls eat?"}], add_generation_prompt=True, tokenize=True
