@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from core.store.database import transaction
+from core.store.database import storable, transaction
 
 
 class Artifact(NamedTuple):
@@ -26,7 +26,7 @@ def record(db: Database, run: str, kind: str, path: str, sha256: str, size: int,
         db.execute(
             "INSERT OR REPLACE INTO artifacts (run, kind, step, path, sha256, bytes, time)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [run, kind, step, path, sha256, size, time.time()],
+            [run, kind, step, storable(path), sha256, size, time.time()],
         )
 
 
@@ -38,4 +38,4 @@ def of_run(db: Database, run: str) -> list[Artifact]:
 def forget(db: Database, run: str, path: str) -> None:
     """A file that was removed on purpose (an old checkpoint) is no artifact any more."""
     with transaction(db):
-        db.execute("DELETE FROM artifacts WHERE run = ? AND path = ?", [run, path])
+        db.execute("DELETE FROM artifacts WHERE run = ? AND path = ?", [run, storable(path)])

@@ -33,13 +33,14 @@ def send(db: Database, run_id: str, verb: Verb, who: str) -> int:
     Raises:
         UserError: the run is not in a state in which the engine could obey.
     """
-    run = runs.get(db, run_id)
-    if run.state == "queued" and verb == "stop":
-        runs.update(db, run_id, state="stopped", ended=time.time())
-    elif run.state not in runs.LIVE:
-        raise UserError(f"{run_id} is {run.state}: there is nothing to {verb}")
-    with transaction(db):
-        done = (time.time(), "taken out of the queue") if run.state == "queued" else (None, None)
+    with transaction(db):  # also around the look: the engine may be taking the run out of the queue right now
+        run = runs.get(db, run_id)
+        done: tuple[float | None, str | None] = (None, None)
+        if run.state == "queued" and verb == "stop":
+            runs.update(db, run_id, state="stopped", ended=time.time())
+            done = (time.time(), "taken out of the queue")
+        elif run.state not in runs.LIVE:
+            raise UserError(f"{run_id} is {run.state}: there is nothing to {verb}")
         cursor = db.execute(
             "INSERT INTO commands (run, verb, who, time, obeyed, answer) VALUES (?, ?, ?, ?, ?, ?)",
             [run_id, verb, who, time.time(), *done],

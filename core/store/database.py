@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -27,23 +28,51 @@ def open_store(path: Path, *, create: bool = False) -> Database:
     Raises:
         UserError: no such file, not a database, or one that a newer dpotui wrote.
     """
-    if not path.exists():
-        if not create:
-            raise UserError(f"{path} does not exist: make a workspace with 'dpotui init'")
-        # The file is made here so that it is private from its first byte on.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     try:
-        _refuse_newer(path)
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+        if not path.exists():
+            if not create:
+                raise UserError(f"{path} does not exist: make a workspace with 'dpotui init'")
+            _make(path)
+        _refuse_stranger(path)
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{path} cannot be read as runs.db ({error}): restore a copy or move it away") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be opened ({error.strerror})") from error
+
+
+def _connect(path: Path) -> Database:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+    try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
         db = Database(connection)
         if migrations.pending(db):
-            migrations.apply(db)
-    except sqlite3.DatabaseError as error:
-        raise UserError(f"{path} cannot be read as runs.db ({error}): restore a copy or move it away") from error
+            # Of several programs that find an old file one migrates it; the others wait, and find nothing left to do.
+            with transaction(db):
+                migrations.apply(db)
+    except BaseException:
+        connection.close()
+        raise
     return db
+
+
+def _make(path: Path) -> None:
+    """Put a whole new database in place at once: nobody ever opens half of one, and of two makers one wins."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # private from its first byte on
+    os.close(handle)
+    part = Path(name)
+    try:
+        _connect(part).close()
+        try:
+            path.hardlink_to(part)
+        except FileExistsError:
+            pass
+        except OSError:  # exFAT and its like have no links
+            part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -65,22 +94,40 @@ def transaction(db: Database) -> Iterator[None]:
     db.conn.commit()
 
 
-def _refuse_newer(path: Path) -> None:
-    """Look at the file read-only, so that not a byte of a newer program's database changes."""
+def storable(text: str) -> str:
+    """The text with what no UTF-8 file can hold (lone surrogates, from odd file names and JSON) written as \\udc80."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _refuse_stranger(path: Path) -> None:
+    """Refuse another program's database and a newer dpotui's, with not a byte written, also not beside it.
+
+    SQLite leaves a -wal and a -shm file beside a WAL database that was opened read-only. Without a -wal file nobody
+    else has it open and all of it is in the one file, which may then be read as one that cannot change.
+    """
     if path.stat().st_size == 0:
         return
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
-        known = {migration.name for migration in migrations.pending(Database(memory=True))}
+    if path.with_name(f"{path.name}-wal").exists():
+        tables, applied = _migrations_of(path, "mode=ro")
+    else:
         try:
-            applied = connection.execute(
-                "SELECT name FROM _sqlite_migrations WHERE migration_set = 'dpotui'"
-            ).fetchall()
-        except sqlite3.OperationalError as error:
-            if "no such table" not in str(error):
-                raise
-            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise UserError(f"{path} is a database of another program: move it away") from None
-            return
-    newer = [name for (name,) in applied if name not in known]
+            tables, applied = _migrations_of(path, "immutable=1")
+        except sqlite3.DatabaseError:  # it changed all the same
+            tables, applied = _migrations_of(path, "mode=ro")
+    if tables and not applied:
+        raise UserError(f"{path} is a database of another program: move it away")
+    known = {migration.name for migration in migrations.pending(Database(memory=True))}
+    newer = [name for name in applied if name not in known]
     if newer:
         raise UserError(f"{path} was written by a newer dpotui (it knows '{newer[-1]}'): upgrade dpotui to open it")
+
+
+def _migrations_of(path: Path, mode: str) -> tuple[bool, list[str]]:
+    """Whether a database has any tables, and which of our migrations it has seen."""
+    uri = f"{path.absolute().as_uri()}?{mode}"
+    with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        if "_sqlite_migrations" not in tables:
+            return bool(tables), []
+        sql = "SELECT name FROM _sqlite_migrations WHERE migration_set = 'dpotui' ORDER BY rowid"
+        return True, [name for (name,) in connection.execute(sql)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from core.store.database import transaction
+from core.store.database import storable, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def record(db: Database, *facts: Fact) -> None:
             db.execute(
                 "INSERT INTO facts (name, value, text, unit, run, time, low, high, n, source, inputs)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [f.name, f.value, f.text, f.unit, f.run, f.time or time.time(), f.low, f.high, f.n, f.source,
+                [f.name, f.value, f.text, f.unit, f.run, f.time or time.time(), f.low, f.high, f.n, storable(f.source),
                  json.dumps(f.inputs, sort_keys=True)],
             )  # fmt: skip
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 
 from sqlite_utils import Database
 
-from core.store.database import transaction
+from core.errors import UserError
+from core.store.database import storable, transaction
 from core.store.facts import Fact
 from core.workspace import Workspace
+
+# A file that has been left alone for this long has its hash remembered.
+SETTLED_NS = 2_000_000_000
 
 # What makes a model folder the model it is. Notes, caches and training metrics beside it do not.
 _MODEL_PATTERNS = (
@@ -37,17 +42,24 @@ def sha256(db: Database, workspace: Workspace, relative: str) -> str | None:
 
 
 def _file_sha256(db: Database, path: Path) -> str:
-    key, stat = path.as_posix(), path.stat()
-    row = db.execute("SELECT size, mtime_ns, sha256 FROM files WHERE path = ?", [key]).fetchone()
-    if row and row[:2] == (stat.st_size, stat.st_mtime_ns):
-        return str(row[2])
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with transaction(db):
-        db.execute(
-            "INSERT OR REPLACE INTO files (path, size, mtime_ns, sha256) VALUES (?, ?, ?, ?)",
-            [key, stat.st_size, stat.st_mtime_ns, digest],
-        )
+    key = storable(path.as_posix())
+    try:
+        stat = path.stat()
+        row = db.execute("SELECT size, changed_ns, sha256 FROM files WHERE path = ?", [key]).fetchone()
+        # The time of the inode's change, not of the content's: a copy can bring an old mtime with it.
+        if row and row[:2] == (stat.st_size, stat.st_ctime_ns):
+            return str(row[2])
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from error
+    # What changed just now may change again within the same tick of the file system's clock: not remembered yet.
+    if time.time_ns() - stat.st_ctime_ns > SETTLED_NS:
+        with transaction(db):
+            db.execute(
+                "INSERT OR REPLACE INTO files (path, size, changed_ns, sha256) VALUES (?, ?, ?, ?)",
+                [key, stat.st_size, stat.st_ctime_ns, digest],
+            )
     return digest
 
 

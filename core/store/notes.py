@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from core.store.database import transaction
+from core.store.database import storable, transaction
 
 
 class Note(NamedTuple):
@@ -21,7 +21,8 @@ class Note(NamedTuple):
 def add(db: Database, subject: str, text: str, who: str) -> None:
     with transaction(db):
         db.execute(
-            "INSERT INTO notes (subject, text, who, time) VALUES (?, ?, ?, ?)", [subject, text, who, time.time()]
+            "INSERT INTO notes (subject, text, who, time) VALUES (?, ?, ?, ?)",
+            [subject, storable(text), storable(who), time.time()],
         )
 
 

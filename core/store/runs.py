@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from sqlite_utils import Database
 
 from core.errors import UserError
-from core.store.database import transaction
+from core.store.database import storable, transaction
 
 Kind = Literal["sft", "generate", "judge", "data_check", "init_check", "reward", "dpo", "evaluate", "sweep"]
 State = Literal["queued", "running", "paused", "stopping", "finished", "stopped", "failed", "interrupted"]
@@ -85,7 +85,17 @@ def create(
         db.execute(
             "INSERT INTO runs (id, kind, name, state, parent, config, config_path, seed, steps, created)"
             " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
-            [run_id, kind, name or run_id, parent, json.dumps(config), config_path, seed, steps, time.time()],
+            [
+                run_id,
+                kind,
+                storable(name or run_id),
+                parent,
+                json.dumps(config),
+                None if config_path is None else storable(config_path),
+                seed,
+                steps,
+                time.time(),
+            ],
         )
     return get(db, run_id)
 
@@ -117,25 +127,36 @@ def listing(
 
 
 def next_queued(db: Database) -> Run | None:
-    """The oldest queued run."""
-    row = next(db.query("SELECT * FROM runs WHERE state = 'queued' ORDER BY created, id LIMIT 1"), None)
+    """The oldest queued run that waits for no other: a parent must have finished."""
+    sql = (
+        "SELECT * FROM runs WHERE state = 'queued' AND (parent IS NULL OR parent IN"
+        " (SELECT id FROM runs WHERE state = 'finished')) ORDER BY created, id LIMIT 1"
+    )
+    row = next(db.query(sql), None)
     return _run(row) if row else None
 
 
 def update(db: Database, run_id: str, **columns: Any) -> None:
     """Set columns of a run; dictionaries are written as JSON."""
-    values = [json.dumps(v) if isinstance(v, dict) else v for v in columns.values()]
+    values = [_column(value) for value in columns.values()]
     assignments = ", ".join(f"{name} = ?" for name in columns)
     with transaction(db):
         db.execute(f"UPDATE runs SET {assignments} WHERE id = ?", [*values, run_id])  # noqa: S608
 
 
+def _column(value: Any) -> Any:
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return storable(value) if isinstance(value, str) else value
+
+
 def requeue(db: Database, run_id: str) -> None:
     """Put a stopped, failed or interrupted run back in the queue: it goes on from its last checkpoint."""
-    run = get(db, run_id)
-    if run.state not in RESUMABLE:
-        raise UserError(f"{run_id} is {run.state}: only a stopped, failed or interrupted run can be resumed")
-    update(db, run_id, state="queued", error=None, hint=None, ended=None, phase="")
+    with transaction(db):
+        run = get(db, run_id)
+        if run.state not in RESUMABLE:
+            raise UserError(f"{run_id} is {run.state}: only a stopped, failed or interrupted run can be resumed")
+        update(db, run_id, state="queued", error=None, hint=None, ended=None, phase="")
 
 
 def mark_interrupted(db: Database) -> list[str]:

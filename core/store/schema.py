@@ -183,10 +183,10 @@ CREATE INDEX votes_by_pair ON votes(pair, id);
 
 -- Hashes of files as they were last read, so that a look at staleness is a stat and not a gigabyte.
 CREATE TABLE files (
-    path     TEXT PRIMARY KEY,
-    size     INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    sha256   TEXT NOT NULL
+    path       TEXT PRIMARY KEY,
+    size       INTEGER NOT NULL,
+    changed_ns INTEGER NOT NULL,
+    sha256     TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
 

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import queue
+import sqlite3
 import threading
 import time
 from pathlib import Path
 
+from sqlite_utils import Database
+
 from core.store import metrics
-from core.store.database import open_store, transaction
+from core.store.database import open_store, storable, transaction
 from core.store.log import Level
 
 # How often a batch is written. Twice the rate at which the terminal looks.
 INTERVAL = 0.25
 
 
+Row = tuple[str, tuple[object, ...]]
+
+
 class Writer:
     """Takes rows from any thread without blocking; `flush` waits until all that was handed over is on disk.
 
-    An error while writing is kept and raised by the next `flush` or `close`: a full disk must not go unseen.
+    An error while writing is raised by the next `flush` or `close`: a full disk must not go unseen. Rows that could
+    not be written because of the disk or a lock are kept and tried again with the next ones.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._queue: queue.SimpleQueue[tuple[str, tuple[object, ...]] | threading.Event | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Row | threading.Event | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="store-writer")
         self._thread.start()
@@ -34,7 +41,7 @@ class Writer:
             self._queue.put(("metric", (run, step, name, float(value), now)))
 
     def log(self, run: str, level: Level, text: str) -> None:
-        self._queue.put(("log", (run, time.time(), level, text)))
+        self._queue.put(("log", (run, time.time(), level, storable(text))))
 
     def progress(self, run: str, step: int, steps: int, phase: str) -> None:
         self._queue.put(("progress", (step, steps, phase, run)))
@@ -58,8 +65,13 @@ class Writer:
             raise error
 
     def _work(self) -> None:
-        db = open_store(self._path)
+        try:
+            db = open_store(self._path)
+        except BaseException as error:  # handed to the thread that asks next, as below
+            self._error = error
+            return
         closing = False
+        rows: list[Row] = []
         while not closing:
             items = [self._queue.get()]
             # An event or the end needs no company; rows wait for theirs.
@@ -67,24 +79,34 @@ class Writer:
                 time.sleep(INTERVAL)
             while not self._queue.empty():
                 items.append(self._queue.get())
-            rows = [item for item in items if isinstance(item, tuple)]
+            rows += [item for item in items if isinstance(item, tuple)]
             try:
-                if rows:
-                    with transaction(db):
-                        metrics.write(db, [args for what, args in rows if what == "metric"])  # type: ignore[misc]
-                        db.conn.executemany(
-                            "INSERT INTO log (run, time, level, text) VALUES (?, ?, ?, ?)",
-                            [args for what, args in rows if what == "log"],
-                        )
-                        # Only the newest progress of a run matters.
-                        newest = {args[-1]: args for what, args in rows if what == "progress"}
-                        db.conn.executemany(
-                            "UPDATE runs SET step = ?, steps = ?, phase = ? WHERE id = ?", list(newest.values())
-                        )
-            except BaseException as error:  # handed to the thread that asks next
+                _write(db, rows)
+                rows = []
+                if isinstance(self._error, sqlite3.OperationalError):
+                    self._error = None  # what could not be written then is written now
+            except sqlite3.OperationalError as error:
                 self._error = error
+            except BaseException as error:
+                self._error = error
+                rows = []  # they would never be taken
             for item in items:
                 if isinstance(item, threading.Event):
                     item.set()
                 closing = closing or item is None
         db.close()
+
+
+def _write(db: Database, rows: list[Row]) -> None:
+    """All rows, or none and an exception."""
+    if not rows:
+        return
+    with transaction(db):
+        metrics.write(db, [args for what, args in rows if what == "metric"])  # type: ignore[misc]
+        db.conn.executemany(
+            "INSERT INTO log (run, time, level, text) VALUES (?, ?, ?, ?)",
+            [args for what, args in rows if what == "log"],
+        )
+        # Only the newest progress of a run matters.
+        newest = {args[-1]: args for what, args in rows if what == "progress"}
+        db.conn.executemany("UPDATE runs SET step = ?, steps = ?, phase = ? WHERE id = ?", list(newest.values()))
