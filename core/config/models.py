@@ -104,6 +104,12 @@ class Data(Section):
         json_schema_extra=_unit("tokens"),
     )
 
+    apply_chat_template: bool = Field(
+        default=False,
+        description="Put plain-text prompts and responses into the model's chat template as a user's and an"
+        " assistant's message. Off, plain text stays plain, as in TRL; chat messages always take the template.",
+    )
+
     def conflicts(self) -> list[tuple[str, str]]:
         if self.train_file == self.validation_file:
             return [("validation_file", "is the training file: held-out rows must be others, name another file")]
