@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +90,8 @@ def is_workspace(folder: Path) -> bool:
 def open_workspace(folder: Path) -> Workspace:
     """The workspace in `folder`, or in the nearest folder above it that is one."""
     start = folder.expanduser().absolute()
+    if not start.is_dir():
+        raise UserError(f"{start} is no folder: make a workspace with 'dpotui init {folder}'")
     for candidate in (start, *start.parents):
         if is_workspace(candidate):
             return Workspace(candidate.resolve())
@@ -105,21 +106,26 @@ def create_workspace(folder: Path) -> Workspace:
     root = folder.expanduser().absolute()
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file: name a folder for the workspace")
-    root.mkdir(parents=True, exist_ok=True)
-    root = root.resolve()
-    for name in FOLDERS:
-        (root / name).mkdir(exist_ok=True)
-        (root / name).chmod(0o700)
-    root.chmod(0o700)
-    source = templates()
-    for path in sorted(source.rglob("*")):
-        if path.is_dir() or path.name.startswith((".", "__")):
-            continue
-        target = root / "configs" / path.relative_to(source)
-        if target.exists():
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.parent.chmod(0o700)
-        shutil.copyfile(path, target)
-        target.chmod(0o600)
+    try:
+        _private_folder(root)
+        root = root.resolve()
+        for name in FOLDERS:
+            _private_folder(root / name)
+        source = templates()
+        for path in sorted(source.rglob("*")):
+            if path.is_dir() or path.name.startswith((".", "__")):
+                continue
+            target = root / "configs" / path.relative_to(source)
+            _private_folder(target.parent)
+            if not target.exists():
+                write_private(target, path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{error.filename or root} cannot be made ({error.strerror}): name another folder") from error
     return Workspace(root)
+
+
+def _private_folder(path: Path) -> None:
+    """Make a folder for its owner only, and those above it as they come. One that stands there keeps its rights."""
+    if not path.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
