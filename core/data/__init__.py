@@ -1,0 +1,1 @@
+"""Preference pairs and SFT examples: read, measured, tokenized, batched."""

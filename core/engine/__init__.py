@@ -1,0 +1,1 @@
+"""What executes runs: a queue, one thread for MLX, control, heartbeat, hosting."""

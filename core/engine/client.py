@@ -1,0 +1,86 @@
+"""What the terminal and the command line ask of the engine. Loads no MLX."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+from pydantic import BaseModel
+
+from core.engine.lock import no_engine
+from core.errors import UserError
+from core.store import Database, runs
+from core.store.runs import Kind, Run
+from core.workspace import Workspace
+
+START_SECONDS = 20.0
+
+
+def submit(
+    workspace: Workspace,
+    db: Database,
+    kind: Kind,
+    config: BaseModel,
+    *,
+    config_path: str | None = None,
+    parent: str | None = None,
+) -> Run:
+    """Queue a run with a snapshot of its configuration. With a parent it waits until that one has finished."""
+    snapshot = config.model_dump(mode="json")
+    training = snapshot.get("training", {}) if kind in ("sft", "dpo") else {}
+    logging = snapshot.get("logging", {})
+    return runs.create(
+        db,
+        kind,
+        config=snapshot,
+        name=(logging.get("wandb_run_name") or "") if kind in ("sft", "dpo") else "",
+        config_path=workspace.relative(workspace.path(config_path)) if config_path else None,
+        seed=training.get("seed", 0),
+        steps=training.get("max_steps", 0),
+        parent=parent,
+    )
+
+
+def engine_alive(workspace: Workspace) -> bool:
+    with no_engine(workspace.engine_lock) as none:
+        return not none
+
+
+def reap(workspace: Workspace, db: Database) -> list[str]:
+    """Mark runs whose engine is gone as interrupted; returns their ids. Nothing happens while an engine lives."""
+    with no_engine(workspace.engine_lock) as none:
+        return runs.mark_interrupted(db) if none and runs.listing(db, states=runs.LIVE) else []
+
+
+def ensure_engine(workspace: Workspace) -> None:
+    """Start a detached engine unless one lives: its own session, no terminal, output to engine.log.
+
+    Raises:
+        UserError: it did not come up; the last line of its log says why.
+    """
+    if engine_alive(workspace):
+        return
+    log = os.open(workspace.engine_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        # -P: a folder 'core' in the workspace must not be taken for the program.
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "core.engine", str(workspace.root)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=workspace.root,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if engine_alive(workspace):
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    lines = workspace.engine_log.read_text("utf-8", "replace").strip().splitlines()
+    raise UserError(f"the engine did not start ({lines[-1] if lines else 'no word'}): see {workspace.engine_log}")

@@ -1,0 +1,196 @@
+"""The engine: a thread that executes queued runs one after the other, and the host that keeps it."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from types import FrameType
+
+from core.engine.client import ensure_engine
+from core.engine.lock import engine_lock
+from core.errors import UserError
+from core.store import Database, engines, open_store, runs
+from core.store.runs import Run
+from core.store.writer import Writer
+from core.workspace import Workspace
+
+HEARTBEAT = 1.0
+LOOK = 0.2
+# A detached engine without work leaves; the next start of a run brings a new one.
+IDLE_SECONDS = 60.0
+
+
+def _version() -> str:
+    try:
+        return version("dpotui")
+    except PackageNotFoundError:
+        return "?"
+
+
+class Engine:
+    """Executes the queue of one workspace until `leave` or, when `idle_seconds` is given, until it has idled so long.
+
+    `serve` blocks. Runs are executed in one thread made for it, so that MLX's streams, compile caches and random
+    state, which belong to threads, are the same from a run's first step to its last.
+    """
+
+    def __init__(self, workspace: Workspace, hosting: str, idle_seconds: float | None) -> None:
+        self._workspace = workspace
+        self._hosting = hosting
+        self._idle_seconds = idle_seconds
+        self._leaving = threading.Event()
+        self._failure: BaseException | None = None
+
+    def leave(self) -> None:
+        """Checkpoint the run that is on, then end. Returns at once."""
+        self._leaving.set()
+
+    def serve(self) -> None:
+        with engine_lock(self._workspace.engine_lock):
+            db = open_store(self._workspace.database)
+            runs.mark_interrupted(db)
+            engine = engines.register(db, self._hosting, _version())
+            worker = threading.Thread(target=self._work, args=(engine,), name="mlx")
+            worker.start()
+            while worker.is_alive():
+                worker.join(HEARTBEAT)
+                engines.beat(db, engine)
+            engines.end(db, engine)
+            db.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self, engine: int) -> None:
+        try:
+            db = open_store(self._workspace.database)
+            writer = Writer(self._workspace.database)
+            try:
+                idle_since = time.monotonic()
+                while not self._leaving.is_set():
+                    run = runs.next_queued(db)
+                    if run is not None:
+                        self._execute(db, writer, run, engine)
+                        idle_since = time.monotonic()
+                    elif self._idle_seconds is not None and time.monotonic() - idle_since > self._idle_seconds:
+                        break
+                    else:
+                        self._leaving.wait(LOOK)
+            finally:
+                writer.close()
+                db.close()
+        except BaseException as error:
+            self._failure = error
+
+    def _execute(self, db: Database, writer: Writer, run: Run, engine: int) -> None:
+        # MLX is loaded here, in the thread that uses it, and not before there is something to do.
+        from core.engine.jobs import JOBS
+        from core.training.context import Context
+        from core.training.control import Stopped
+
+        runs.update(
+            db, run.id, state="running", engine=engine, started=run.started or time.time(), ended=None, error=None,
+            hint=None, phase="starting",
+        )  # fmt: skip
+        writer.log(run.id, "info", f"{run.id} {'goes on' if run.started else 'started'}")
+        context = Context(self._workspace, db, runs.get(db, run.id), writer, self._leaving)
+        ending: dict[str, str | None] = {}
+        try:
+            JOBS[run.kind](context)
+            ending = {"state": "finished"}
+        except Stopped as stopped:
+            ending = {"state": "interrupted" if stopped.leaving else "stopped"}
+        except UserError as error:
+            ending = {"state": "failed", "error": str(error)}
+        except Exception as error:
+            writer.log(run.id, "error", traceback.format_exc())
+            ending = {"state": "failed", "error": f"{type(error).__name__}: {error}", "hint": _hint(error)}
+        if ending.get("error"):
+            writer.log(run.id, "error", str(ending["error"]))
+        writer.log(run.id, "info", f"{run.id} {ending['state']}")
+        # All that the run reported is on disk before it reads as finished.
+        writer.flush()
+        runs.update(db, run.id, ended=time.time(), phase="", **ending)
+        del context
+        _free()
+
+
+def _hint(error: Exception) -> str:
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "memory" in text or "allocat" in text:
+        return "Out of memory: lower training.batch_size or the lengths, or set compute.gradient_checkpointing: true."
+    if isinstance(error, OSError):
+        return "A file could not be read or written: look at free disk space and permissions."
+    return "This is a defect of dpotui: the log has the traceback."
+
+
+def _free() -> None:
+    gc.collect()
+    import mlx.core as mx
+
+    mx.clear_cache()
+
+
+def serve_detached(workspace: Workspace, idle_seconds: float | None = IDLE_SECONDS) -> None:
+    """Be the engine of this workspace in this process, until idle or told to leave (SIGTERM, SIGINT)."""
+    engine = Engine(workspace, "detached", idle_seconds)
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        engine.leave()
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    # It has no terminal; a hangup that reaches it all the same means nothing to it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    engine.serve()
+
+
+class InProcessEngine:
+    """The same engine in a thread of this process, for tests, debugging and where one process is wanted."""
+
+    def __init__(self, workspace: Workspace, on_failure: Callable[[BaseException], None] | None = None) -> None:
+        self._workspace = workspace
+        self._engine = Engine(workspace, "in-process", None)
+        self._on_failure = on_failure
+        self._thread = threading.Thread(target=self._serve, name="engine")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, *, hand_over: bool = False) -> list[str]:
+        """End after a checkpoint of the run that is on.
+
+        Args:
+            hand_over: an unfinished run goes on in a detached engine, from that checkpoint, to the same bits.
+
+        Returns:
+            The ids of the runs handed over.
+        """
+        self._engine.leave()
+        self._thread.join()
+        if not hand_over:
+            return []
+        db = open_store(self._workspace.database)
+        engine = engines.latest(db)
+        assert engine is not None
+        mine = [run.id for run in runs.listing(db, states=("interrupted",)) if run.engine == engine.id]
+        for run_id in mine:
+            runs.requeue(db, run_id)
+        if mine:
+            ensure_engine(self._workspace)
+        db.close()
+        return mine
+
+    def _serve(self) -> None:
+        try:
+            self._engine.serve()
+        except BaseException as error:
+            if self._on_failure is None:
+                print(f"the engine ended: {error}", file=sys.stderr)  # noqa: T201
+            else:
+                self._on_failure(error)

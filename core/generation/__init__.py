@@ -1,0 +1,3 @@
+"""Sampling responses."""
+
+from core import blas as blas  # before mlx.core is imported anywhere

@@ -1,0 +1,81 @@
+"""LoRA adapters: add, switch off, fuse, save as mlx-lm saves them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.tuner.utils import linear_to_lora_layers
+
+from core.config.models import Adapter
+from core.errors import UserError
+
+
+def lora_parameters(adapter: Adapter) -> dict[str, Any]:
+    """The settings as mlx-lm names them; its `scale` is our alpha / rank."""
+    settings: dict[str, Any] = {
+        "rank": adapter.rank,
+        "scale": adapter.multiplier,
+        "dropout": adapter.dropout,
+    }
+    if adapter.keys:
+        settings["keys"] = list(adapter.keys)
+    return settings
+
+
+def add_adapters(model: nn.Module, adapter: Adapter) -> None:
+    """Freeze the model and put a fresh LoRA adapter (B = 0, so nothing changes yet) into its last blocks."""
+    model.freeze()
+    settings = lora_parameters(adapter)
+    # mlx-lm takes the last n blocks and counts "all" as 0.
+    linear_to_lora_layers(model, max(adapter.num_layers, 0), settings)
+    if not tree_flatten(model.trainable_parameters()):
+        names = sorted({name for block in model.layers for name, _ in block.named_modules() if name})
+        raise UserError(f"adapter.keys: none of {adapter.keys} is in the model; it has {', '.join(names)}")
+
+
+def adapter_weights(model: nn.Module) -> dict[str, mx.array]:
+    """The trainable parameters by name."""
+    return dict(tree_flatten(model.trainable_parameters()))
+
+
+@contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is the one the adapters were put on, to the bit (scale 0 adds exact zeros), dropout off."""
+    layers = [module for _, module in model.named_modules() if hasattr(module, "lora_a")]
+    scales = [layer.scale for layer in layers]
+    training = model.training
+    model.eval()
+    for layer in layers:
+        layer.scale = 0.0
+    try:
+        yield
+    finally:
+        for layer, scale in zip(layers, scales, strict=True):
+            layer.scale = scale
+        model.train(training)
+
+
+def save_adapters(model: nn.Module, adapter: Adapter, base: Path, folder: Path) -> None:
+    """Write `adapters.safetensors` and `adapter_config.json` so that `mlx_lm --adapter-path` takes the folder."""
+    mx.save_safetensors(str(folder / "adapters.safetensors"), adapter_weights(model))
+    config = {
+        "fine_tune_type": "lora",
+        "model": str(base),
+        "num_layers": adapter.num_layers,
+        "lora_parameters": lora_parameters(adapter),
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def fuse(model: nn.Module) -> None:
+    """Merge the adapters into the weights they stand on."""
+    fused = [(name, module.fuse()) for name, module in model.named_modules() if hasattr(module, "fuse")]
+    if fused:
+        model.update_modules(tree_unflatten(fused))

@@ -1,0 +1,68 @@
+"""Split a model into body and output head, so that only the positions that matter reach the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mlx.core as mx
+import mlx.nn as nn
+
+Array = mx.array
+
+
+class Logits:
+    """Logits of chosen positions of a batch: `(ids, positions) -> (N, V)` in float32.
+
+    Most models of mlx-lm are `head(body(ids))` with nothing in between. Whether this one is, is found out by
+    computing both ways once; a model that does more (caps or scales its logits) takes the plain way, in which the
+    head sees every position.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._head = self._find_head(model)
+
+    @property
+    def split(self) -> bool:
+        return self._head is not None
+
+    def __call__(self, ids: Array, positions: Array) -> Array:
+        """
+        Args:
+            ids: (R, T) token ids.
+            positions: (N,) indices into the R*T positions.
+        """
+        if self._head is None:
+            logits = self._model(ids)
+            picked: Array = logits.reshape(-1, logits.shape[-1])[positions]
+            return picked.astype(mx.float32)
+        hidden = self._model.model(ids)
+        rows: Array = hidden.reshape(-1, hidden.shape[-1])[positions]
+        return self._head(rows).astype(mx.float32)
+
+    @staticmethod
+    def _find_head(model: nn.Module) -> Callable[[Array], Array] | None:
+        body = getattr(model, "model", None)
+        embedding = getattr(body, "embed_tokens", None)
+        candidates: list[Callable[[Array], Array]] = []
+        if "lm_head" in model:
+            # Looked up at each call: adapters replace the module.
+            candidates.append(lambda hidden: model.lm_head(hidden))
+        elif hasattr(embedding, "as_linear"):
+            candidates.append(lambda hidden: model.model.embed_tokens.as_linear(hidden))
+        if body is None or not callable(body):
+            return None
+        probe = mx.arange(1, 9)[None]
+        training = model.training
+        model.eval()
+        try:
+            plain = model(probe)
+            for head in candidates:
+                logits = head(body(probe))
+                if logits.shape == plain.shape and mx.allclose(logits, plain, rtol=1e-5, atol=1e-5):
+                    return head
+        except (TypeError, ValueError, AttributeError):
+            return None
+        finally:
+            model.train(training)
+        return None

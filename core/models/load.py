@@ -1,0 +1,139 @@
+"""Find and load a language model: a folder of safetensors, an adapter folder over one, or a hub id."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_map_with_path
+from mlx_lm.tuner.utils import load_adapters
+from mlx_lm.utils import load_model as mlx_load_model
+from mlx_lm.utils import load_tokenizer
+
+from core.errors import UserError
+from core.models.adapters import fuse
+from core.workspace import Workspace
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+# What is fetched from a hub: never code, never pickles.
+_HUB_FILES = ["*.json", "model*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jinja"]
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A model in memory. `path` is the folder its tokenizer and configuration were read from."""
+
+    model: nn.Module
+    tokenizer: Any  # mlx_lm's TokenizerWrapper
+    config: dict[str, Any]
+    path: Path
+
+
+def resolve(workspace: Workspace, name: str) -> Path:
+    """The folder of a model named by a path (from the workspace) or by a hub id, which is fetched when it is new.
+
+    Raises:
+        UserError: neither a folder nor to be had from the hub.
+    """
+    folder = workspace.path(name)
+    if folder.is_dir():
+        return folder
+    if not _HUB_ID.fullmatch(name) or name.startswith(("checkpoints/", "models/", "outputs/", "data/")):
+        raise UserError(f"model '{name}': no folder {folder}: train or copy it there, or name another one")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"model '{name}': no folder {folder}, and the hub did not give it ({reason[:200]}): "
+            "check the name and the network, or copy the model folder into the workspace"
+        ) from error
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A model folder's config.json."""
+    file = path / "config.json"
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is not a model folder: it has no config.json") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from None
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise UserError(f"{file} names no model_type: is it the configuration of a language model?")
+    return config
+
+
+def load(path: Path, *, dtype: mx.Dtype | None = None, trust_remote_code: bool = False) -> LanguageModel:
+    """Load a model folder, or an adapter folder with the model it was trained on (then fused in memory).
+
+    Args:
+        path: the folder.
+        dtype: floating weights become this type; None keeps what the file has. Quantized weights stay as they are.
+        trust_remote_code: let code that lies in the model's folder run. Off unless the person asks by name.
+
+    Raises:
+        UserError: files are missing, unknown to mlx-lm, or want code of their own to run.
+    """
+    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+        return _load_adapted(path, dtype, trust_remote_code)
+    config = read_config(path)
+    if not any(path.glob("model*.safetensors")):
+        raise UserError(
+            f"{path} has no model*.safetensors: other formats are not read, convert it to safetensors first"
+        )
+    if not trust_remote_code and (config.get("model_file") or config.get("auto_map")):
+        raise UserError(
+            f"{path} wants to run code of its own (model_file or auto_map in config.json): "
+            "set model.trust_remote_code: true only if you trust who made it"
+        )
+    try:
+        model, config = mlx_load_model(path, lazy=True, trust_remote_code=trust_remote_code)
+        tokenizer = load_tokenizer(
+            path, {"trust_remote_code": trust_remote_code}, eos_token_ids=config.get("eos_token_id")
+        )
+    except (ValueError, KeyError, OSError, RuntimeError, TypeError) as error:
+        raise UserError(f"{path} cannot be loaded as a language model: {str(error).splitlines()[0][:300]}") from error
+    if dtype is not None:
+        cast(model, dtype)
+    mx.eval(model.parameters())
+    model.eval()
+    return LanguageModel(model, tokenizer, config, path)
+
+
+def cast(model: nn.Module, dtype: mx.Dtype) -> None:
+    """Floating weights become `dtype`; the scales and biases of quantized layers keep theirs with their weights."""
+    quantized = {name for name, module in model.named_modules() if hasattr(module, "bits")}
+
+    def convert(name: str, value: Any) -> Any:
+        owner = name.rsplit(".", 1)[0]
+        if owner in quantized or not mx.issubdtype(value.dtype, mx.floating):
+            return value
+        return value.astype(dtype)
+
+    model.update(tree_map_with_path(convert, model.parameters()))
+
+
+def _load_adapted(path: Path, dtype: mx.Dtype | None, trust_remote_code: bool) -> LanguageModel:
+    file = path / "adapter_config.json"
+    try:
+        base = json.loads(file.read_text("utf-8")).get("model")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from None
+    if not base or not Path(base).is_dir():
+        raise UserError(f"{file}: the model it was trained on ({base!r}) is not a folder here: edit 'model' in it")
+    loaded = load(Path(base), dtype=dtype, trust_remote_code=trust_remote_code)
+    try:
+        load_adapters(loaded.model, str(path))
+    except (ValueError, KeyError, AttributeError, FileNotFoundError, RuntimeError) as error:
+        raise UserError(f"{path} does not fit the model {base}: {str(error).splitlines()[0]}") from error
+    fuse(loaded.model)
+    loaded.model.eval()
+    return loaded

@@ -1,0 +1,136 @@
+"""Checkpoints from which a run goes on to the bit: weights, optimizer, position, random state, running sums."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
+from mlx.utils import tree_flatten, tree_unflatten
+
+from core.errors import UserError
+from core.models.save import recover, whole_folder
+
+STATE = "trainer_state.json"
+WEIGHTS = "trainer_weights.safetensors"
+METRICS = "training_metrics.json"
+
+
+@dataclass
+class TrainerState:
+    """Where a run stands after `step` updates.
+
+    `position` counts the micro-batches taken, `window` holds the sums since the last report, `memory` what the
+    objective wants back (the reference log-probs it has seen).
+    """
+
+    step: int = 0
+    position: int = 0
+    evaluated: int = -1
+    best_step: int | None = None
+    best_score: float | None = None
+    stale_evaluations: int = 0
+    window: dict[str, float] = field(default_factory=dict)
+    last_eval: dict[str, float] = field(default_factory=dict)
+    first_eval: dict[str, float] = field(default_factory=dict)
+    best_eval: dict[str, float] = field(default_factory=dict)
+
+
+def name(step: int) -> str:
+    return f"checkpoint-{step}"
+
+
+def save(
+    folder: Path,
+    state: TrainerState,
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    memory: dict[str, mx.array],
+    metrics: dict[str, Any],
+    write_model: Callable[[Path], None],
+) -> Path:
+    """Write `checkpoint-<step>` whole or not at all. `write_model` adds the files that other programs read."""
+    target = folder / name(state.step)
+    # The trainable weights are kept beside the readable files too when those would be cast or fused.
+    with whole_folder(target) as part:
+        write_model(part)
+        arrays = {f"optimizer.{k}": v for k, v in tree_flatten(optimizer.state)}
+        arrays |= {f"weights.{k}": v for k, v in tree_flatten(model.trainable_parameters())}
+        arrays |= {f"memory.{k}": v for k, v in memory.items()}
+        mx.save_safetensors(str(part / WEIGHTS), arrays)
+        words = [int(word) for word in np.array(_random_state()[0])]
+        (part / STATE).write_text(json.dumps({"state": asdict(state), "random": words}, indent=1) + "\n", "utf-8")
+        write_metrics(part, metrics)
+    return target
+
+
+def _random_state() -> list[mx.array]:
+    return mx.random.state  # type: ignore[return-value]  # the stubs know it as an object
+
+
+def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+    (folder / METRICS).chmod(0o600)
+
+
+def restore(checkpoint: Path, model: nn.Module, optimizer: optim.Optimizer) -> tuple[TrainerState, dict[str, mx.array]]:
+    """Put model, optimizer and MLX's random state back as they were; returns the rest."""
+    try:
+        written = json.loads((checkpoint / STATE).read_text("utf-8"))
+        arrays = mx.load(str(checkpoint / WEIGHTS))
+        state = TrainerState(**written["state"])
+        high, low = written["random"]
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise UserError(f"{checkpoint} cannot be read ({error}): remove it to resume from the one before") from error
+    assert isinstance(arrays, dict)
+    groups: dict[str, dict[str, mx.array]] = {"optimizer": {}, "weights": {}, "memory": {}}
+    for key, value in arrays.items():
+        group, rest = key.split(".", 1)
+        groups[group][rest] = value
+    model.load_weights(list(groups["weights"].items()), strict=False)
+    optimizer.state = tree_unflatten(list(groups["optimizer"].items()))
+    mx.eval(model.parameters(), optimizer.state)
+    # The items of mx.random.state cannot be assigned; the seed sets both words of the key.
+    mx.random.seed((high << 32) | low)
+    return state, groups["memory"]
+
+
+def load_weights(checkpoint: Path, model: nn.Module) -> None:
+    """Only the trainable weights of a checkpoint."""
+    arrays = mx.load(str(checkpoint / WEIGHTS))
+    assert isinstance(arrays, dict)
+    prefix = "weights."
+    model.load_weights([(k[len(prefix) :], v) for k, v in arrays.items() if k.startswith(prefix)], strict=False)
+    mx.eval(model.parameters())
+
+
+def listing(folder: Path) -> list[tuple[int, Path]]:
+    """The whole checkpoints in a folder by step; what a crash left half done is cleared away first."""
+    for part in folder.glob(".checkpoint-*"):
+        stem = re.match(r"\.(checkpoint-\d+)\.(part|old)$", part.name)
+        if stem:
+            recover(folder / stem[1])
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
+        if match and (path / STATE).is_file():
+            found.append((int(match[1]), path))
+    return sorted(found)
+
+
+def prune(folder: Path, keep_last: int, keep_step: int | None) -> list[Path]:
+    """Remove all but the newest `keep_last` checkpoints and the one at `keep_step`; returns what went."""
+    removed = []
+    for step, path in listing(folder)[: -max(keep_last, 1)]:
+        if step != keep_step:
+            shutil.rmtree(path)
+            removed.append(path)
+    return removed

@@ -1,0 +1,59 @@
+"""What a run is given to work with, and how it reports."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from core.store import Database, artifacts, files, runs
+from core.store.log import Level
+from core.store.runs import Run
+from core.store.writer import Writer
+from core.training.control import Control
+from core.workspace import Workspace
+
+
+@dataclass
+class Context:
+    """One run in the thread that executes it. `db` belongs to that thread."""
+
+    workspace: Workspace
+    db: Database
+    run: Run
+    writer: Writer
+    leaving: threading.Event
+    control: Control = field(init=False)
+    _phase: str = ""
+
+    def __post_init__(self) -> None:
+        self.control = Control(self.db, self.run.id, self.leaving)
+
+    def log(self, text: str, level: Level = "info") -> None:
+        self.writer.log(self.run.id, level, text)
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        self.writer.metric(self.run.id, step, values)
+
+    def progress(self, step: int, steps: int, phase: str) -> None:
+        """Where the run is; a new phase is logged too."""
+        if phase != self._phase and phase != "training":
+            self.log(phase, "debug")
+        self._phase = phase
+        self.writer.progress(self.run.id, step, steps, phase)
+
+    def inputs(self, *paths: str) -> dict[str, str]:
+        """Hashes of the files a measurement stands on."""
+        return files.fingerprints(
+            self.db, self.workspace, *(self.workspace.relative(self.workspace.path(p)) for p in paths)
+        )
+
+    def artifact(self, kind: str, relative: str, step: int | None = None) -> None:
+        """Record a file or model folder that this run wrote."""
+        path = self.workspace.path(relative)
+        digest = files.sha256(self.db, self.workspace, relative)
+        assert digest is not None, f"{relative} was not written"
+        size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
+        artifacts.record(self.db, self.run.id, kind, relative, digest, size, step)
+
+    def set_steps(self, steps: int) -> None:
+        runs.update(self.db, self.run.id, steps=steps)

@@ -1,0 +1,77 @@
+"""What a run hears between its steps: commands from runs.db, and the engine's wish to leave."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from core.store import Database, commands, runs
+from core.store.commands import Command
+
+# How often runs.db is asked; a look is one small indexed query.
+INTERVAL = 0.1
+
+
+class Stopped(Exception):
+    """The run ends here, resumable: a person asked for it, or the engine is leaving (`leaving`)."""
+
+    def __init__(self, *, leaving: bool) -> None:
+        super().__init__("the engine is leaving" if leaving else "stopped")
+        self.leaving = leaving
+
+
+class Control:
+    """Commands for one run. All of it happens in the run's own thread, with that thread's connection."""
+
+    def __init__(self, db: Database, run_id: str, leaving: threading.Event) -> None:
+        self._db = db
+        self._run = run_id
+        self._leaving = leaving
+        self._next_look = 0.0
+        self._seen: list[Command] = []
+
+    def pending(self) -> list[Command]:
+        """Commands not yet answered, oldest first."""
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + INTERVAL
+            self._seen = commands.pending(self._db, self._run)
+        return self._seen
+
+    @property
+    def leaving(self) -> bool:
+        return self._leaving.is_set()
+
+    def wants_stop(self) -> bool:
+        """Whether to end soon; asked inside long evaluations."""
+        return self.leaving or any(command.verb == "stop" for command in self.pending())
+
+    def raise_if_stopping(self) -> None:
+        """For work that has nothing to save: end at once when asked to."""
+        if self.wants_stop():
+            for command in self.pending():
+                self.answer(command, "stopped")
+            raise Stopped(leaving=self.leaving)
+
+    def answer(self, command: Command, text: str) -> None:
+        commands.answer(self._db, command.id, text)
+        self._seen = [c for c in self._seen if c.id != command.id]
+
+    def pause(self, command: Command, checkpoint: Callable[[], str]) -> None:
+        """Wait until a person resumes or stops the run or the engine leaves; `checkpoint` writes one meanwhile."""
+        runs.update(self._db, self._run, state="paused")
+        self.answer(command, "paused")
+        while not self.leaving:
+            time.sleep(INTERVAL)
+            for later in self.pending():
+                match later.verb:
+                    case "pause":
+                        self.answer(later, "already paused")
+                    case "checkpoint":
+                        self.answer(later, checkpoint())
+                    case "resume":
+                        runs.update(self._db, self._run, state="running")
+                        self.answer(later, "resumed")
+                        return
+                    case "stop":
+                        return

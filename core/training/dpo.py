@@ -1,0 +1,223 @@
+"""DPO as an objective: pairs under policy and reference; rewards, margins and exact KL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from core.data.batches import Batch, arrays, collate, in_order
+from core.data.tokenize import Tokens
+from core.evaluation.intervals import Z
+from core.evaluation.kl import CHUNK, exact_kl
+from core.generation.sampling import sample
+from core.models.head import Logits
+from core.models.reference import Reference
+from core.training.logprobs import response_logps
+from core.training.losses import LOSSES
+
+Array = mx.array
+
+# A difference of log-ratios below this (nats) is float noise: at step 0 policy and reference are the same.
+TIE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyKL:
+    """Exact KL on the policy's own responses: nats per token with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    responses: int
+    tokens: int
+
+
+class DPO:
+    """Trains `model` on pairs against `reference`; an Objective of the loop.
+
+    Reference log-probs of a pair are computed when it is first met and remembered, also across a resume: computed
+    again in another batch they would differ in the last bit.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        reference: Reference,
+        train: Sequence[Tokens],
+        validation: Sequence[Tokens],
+        *,
+        beta: float,
+        loss_type: str,
+        label_smoothing: float,
+        batch_size: int,
+        kl_target: float,
+        write_model: Callable[[Path], None],
+    ) -> None:
+        self.model = model
+        self.lengths = [pair.length for pair in train]
+        # (pairs, 2) summed log-probs of chosen and rejected under the reference; NaN where not yet computed.
+        self.memory = {"train": _unknown(len(train)), "validation": _unknown(len(validation))}
+        self.write_model = write_model
+        self._reference = reference
+        self._train = train
+        self._validation = validation
+        self._beta = beta
+        self._loss = partial(_loss, LOSSES[loss_type], beta=beta, smoothing=label_smoothing)
+        self._batch_size = batch_size
+        self._kl_target = kl_target
+        self._logits = Logits(model)
+
+    def batch(self, indices: list[int]) -> tuple[Array, ...]:
+        """ids, positions, targets, rows, weights, and the (B, 2) reference log-probs."""
+        batch = collate(self._train, indices)
+        return (*arrays(batch), self._reference_logps("train", batch))
+
+    def tokens(self, indices: list[int]) -> int:
+        return sum(len(r) + len(self._train[i].prompt) for i in indices for r in self._train[i].responses)
+
+    def loss(self, *inputs: Array) -> tuple[Array, Array, dict[str, Array]]:
+        *batch, reference = inputs
+        logps, counts = response_logps(self._logits, *batch)
+        return self._loss(logps, counts, reference)
+
+    def precompute(self, interrupted: Callable[[], bool], progress: Callable[[int, int], None]) -> bool:
+        """Fill the reference log-probs of all pairs at once, with the reference in place only once.
+
+        Returns False when interrupted.
+        """
+        with self._reference.on():
+            for name, pairs in (("train", self._train), ("validation", self._validation)):
+                batches = in_order([pair.length for pair in pairs], self._batch_size)
+                for done, indices in enumerate(batches):
+                    if interrupted():
+                        return False
+                    self._fill(name, collate(pairs, indices))
+                    progress(done + 1, len(batches))
+        return True
+
+    def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+        """Loss and rewards over the validation pairs, and exact KL on their chosen responses (nats per token)."""
+        sums: dict[str, float] = {}
+        kl_sum = tokens = 0.0
+        margins: list[float] = []
+        for indices in in_order([pair.length for pair in self._validation], self._batch_size):
+            if interrupted():
+                return None
+            batch = collate(self._validation, indices)
+            reference = self._reference_logps("validation", batch)
+            logps, counts = response_logps(self._logits, *arrays(batch))
+            loss, _, metrics = self._loss(logps, counts, reference)
+            chosen, rejected = logps[: len(indices)], logps[len(indices) :]
+            metrics["preference_accuracy"] = (chosen > rejected).sum()
+            margin = self._beta * (chosen - rejected - reference[:, 0] + reference[:, 1])
+            margins += np.array(margin).tolist()
+            mx.eval(loss, metrics)
+            for key, value in {"loss": loss, **metrics}.items():
+                sums[key] = sums.get(key, 0.0) + float(value)
+            kl, count = self._kl(collate([_only_chosen(self._validation[i]) for i in indices], range(len(indices))))
+            kl_sum += kl
+            tokens += count
+        pairs = len(self._validation)
+        found = {f"eval_{key}": value / pairs for key, value in sums.items()}
+        return {**found, "kl_divergence": kl_sum / tokens, "_margins_deviation": float(np.std(margins, ddof=pairs > 1))}
+
+    def score(self, evaluation: dict[str, float]) -> float | None:
+        """The validation margin, among models within the KL limit."""
+        if evaluation["kl_divergence"] > self._kl_target:
+            return None
+        return evaluation["eval_rewards/margins"]
+
+    def policy_kl(
+        self, tokenizer: Any, count: int, max_tokens: int, seed: int, interrupted: Callable[[], bool]
+    ) -> PolicyKL | None:
+        """Exact KL on responses sampled from the policy at temperature 1: what KL(π_θ ‖ π_ref) is.
+
+        Args:
+            count: how many responses; validation prompts in turn, from the first on.
+            max_tokens: longest response.
+        """
+        prompts = [self._validation[i % len(self._validation)].prompt for i in range(count)]
+        self.model.eval()
+        # The order of prompts in the file may mean something; a mixed draw covers it.
+        prompts = [prompts[i] for i in np.random.default_rng(seed).permutation(len(prompts))]
+        samples = sample(self.model, tokenizer, prompts, max_tokens=max_tokens, temperature=1.0, seed=seed)
+        per_response = []
+        for indices in in_order([s.length for s in samples], self._batch_size):
+            if interrupted():
+                return None
+            for i in indices:
+                per_response.append(self._kl(collate(samples, [i])))
+        kl = np.array([k for k, _ in per_response])
+        tokens = np.array([n for _, n in per_response])
+        mean = kl.sum() / tokens.sum()
+        # Ratio estimator: responses are the independent units, tokens within one are not.
+        spread = Z * float(np.sqrt(((kl - mean * tokens) ** 2).sum()) / tokens.sum())
+        return PolicyKL(float(mean), max(0.0, float(mean) - spread), float(mean) + spread, count, int(tokens.sum()))
+
+    def _kl(self, batch: Batch) -> tuple[float, float]:
+        """Summed exact KL over the real positions of a batch, and their number."""
+        ids, positions, *_ = arrays(batch)
+        total = 0.0
+        real = int(batch.weights.sum())
+        for start in range(0, real, CHUNK):
+            part = positions[start : min(start + CHUNK, real)]
+            policy = self._logits(ids, part)
+            mx.eval(policy)
+            with self._reference.on():
+                reference = self._logits(ids, part)
+                mx.eval(reference)
+            total += float(exact_kl(policy, reference).sum())
+        return total, float(real)
+
+    def _reference_logps(self, name: str, batch: Batch) -> Array:
+        known = self.memory[name][mx.array(batch.indices)]
+        if not mx.isnan(known).any().item():
+            return known
+        with self._reference.on():
+            return self._fill(name, batch)
+
+    def _fill(self, name: str, batch: Batch) -> Array:
+        logps, _ = response_logps(self._logits, *arrays(batch))
+        found = mx.stack(list(mx.split(logps, 2)), axis=1)
+        indices = mx.array(batch.indices)
+        # What is known stays: a pair of a later epoch keeps the bits of the first.
+        known = self.memory[name][indices]
+        found = mx.where(mx.isnan(known), found, known)
+        self.memory[name][indices] = found
+        mx.eval(found, self.memory[name])
+        return found
+
+
+def _loss(
+    function: Callable[..., Array], logps: Array, counts: Array, reference: Array, *, beta: float, smoothing: float
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Loss, number of pairs and TRL's metrics, summed over the pairs; `logps` holds chosen, then rejected rows."""
+    pairs = reference.shape[0]
+    chosen, rejected = logps[:pairs] - reference[:, 0], logps[pairs:] - reference[:, 1]
+    loss = function(chosen, rejected, (counts[:pairs], counts[pairs:]), beta, smoothing).sum()
+    delta = mx.stop_gradient(chosen - rejected)
+    wins = mx.where(mx.abs(delta) < TIE, 0.5, (delta > 0).astype(mx.float32))
+    sums = {
+        "rewards/chosen": beta * mx.stop_gradient(chosen).sum(),
+        "rewards/rejected": beta * mx.stop_gradient(rejected).sum(),
+        "rewards/accuracies": wins.sum(),
+        "rewards/margins": beta * delta.sum(),
+        "logps/chosen": mx.stop_gradient(logps[:pairs]).sum(),
+        "logps/rejected": mx.stop_gradient(logps[pairs:]).sum(),
+    }
+    return loss, mx.array(float(pairs)), sums
+
+
+def _unknown(pairs: int) -> Array:
+    return mx.full((pairs, 2), float("nan"))
+
+
+def _only_chosen(pair: Tokens) -> Tokens:
+    return Tokens(pair.prompt, pair.responses[:1])

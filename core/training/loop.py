@@ -1,0 +1,288 @@
+"""The training loop: micro-batches to updates, reports, evaluations, checkpoints, commands. To be read from the top."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+from mlx.utils import tree_map
+
+from core.config.models import Optimization
+from core.data.batches import BatchStream
+from core.errors import UserError
+from core.models.gradient_checkpointing import gradient_checkpointing
+from core.store import artifacts, runs
+from core.training import checkpoints
+from core.training.checkpoints import TrainerState
+from core.training.context import Context
+from core.training.control import Stopped
+from core.training.optimization import clip, global_norm, learning_rate, make_optimizer
+
+Array = mx.array
+
+
+class Objective(Protocol):
+    """What is trained. All sums run over examples (pairs, or tokens for SFT), so that every example weighs the same.
+
+    Attributes:
+        model: its trainable parameters are updated.
+        lengths: tokens of each training example, by which batches are made.
+        memory: arrays that a resumed run must find again, written with each checkpoint.
+    """
+
+    model: nn.Module
+    lengths: list[int]
+    memory: dict[str, Array]
+
+    def batch(self, indices: list[int]) -> tuple[Array, ...]:
+        """The arguments of `loss` for these examples."""
+        ...
+
+    def loss(self, *arrays: Array) -> tuple[Array, Array, dict[str, Array]]:
+        """Loss summed over examples, the number of examples, and metrics summed over examples."""
+        ...
+
+    def tokens(self, indices: list[int]) -> int:
+        """Real tokens in a batch, for the throughput."""
+        ...
+
+    def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+        """Validation metrics under their `eval_` names; None when `interrupted` said so on the way."""
+        ...
+
+    def score(self, evaluation: dict[str, float]) -> float | None:
+        """How good (higher is better) a model with this evaluation is; None when it may not become the best one."""
+        ...
+
+    def write_model(self, folder: Path) -> None:
+        """The files by which other programs load what has been trained so far."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how fast; the names are the configuration's."""
+
+    learning_rate: float
+    batch_size: int
+    gradient_accumulation_steps: int
+    max_steps: int
+    warmup_steps: int
+    logging_steps: int
+    eval_steps: int
+    save_steps: int
+    save_total_limit: int
+    early_stopping_patience: int
+    seed: int
+    optimization: Optimization
+    gradient_checkpointing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a finished run ended.
+
+    `best` is the checkpoint to hand on, whose weights the model now has: the best eligible one, else the last;
+    `evaluation` is its own.
+    """
+
+    state: TrainerState
+    best: Path
+    eligible: bool
+    evaluation: dict[str, float]
+
+
+def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Outcome:
+    """Train from the newest checkpoint in `folder`, or from the start, to `plan.max_steps` or an early stop.
+
+    Raises:
+        Stopped: a person or the engine ended it; a checkpoint is on disk.
+        UserError: the loss is no number any more.
+    """
+    model, control = objective.model, context.control
+    optimizer = make_optimizer(plan.optimization)
+    optimizer.init(model.trainable_parameters())
+    state = TrainerState()
+    earlier = checkpoints.listing(folder)
+    if earlier:
+        state, objective.memory = checkpoints.restore(earlier[-1][1], model, optimizer)
+        context.log(f"resumed from {earlier[-1][1].name}: goes on with step {state.step + 1}")
+    stream = BatchStream(objective.lengths, plan.batch_size, plan.seed, state.position)
+    gradients = _gradients(objective)
+    relative_folder = context.workspace.relative(folder)
+    # The checkpoint on disk knows of this step and of this evaluation.
+    saved = (state.step, state.evaluated) if earlier else None
+
+    def save() -> Path:
+        nonlocal saved
+        if saved == (state.step, state.evaluated):
+            return folder / checkpoints.name(state.step)
+        state.position = stream.position
+        context.progress(state.step, plan.max_steps, "writing a checkpoint")
+        metrics = {"step": state.step, "epoch": stream.epoch, **state.last_eval, "evaluated_at_step": state.evaluated}
+        path = checkpoints.save(folder, state, model, optimizer, objective.memory, metrics, objective.write_model)
+        context.artifact("checkpoint", f"{relative_folder}/{path.name}", state.step)
+        for gone in checkpoints.prune(folder, plan.save_total_limit, state.best_step):
+            artifacts.forget(context.db, context.run.id, f"{relative_folder}/{gone.name}")
+        saved = (state.step, state.evaluated)
+        return path
+
+    def obey() -> None:
+        """Do what was asked since the last step. Ends the run by `Stopped`."""
+        for command in control.pending():
+            match command.verb:
+                case "checkpoint":
+                    control.answer(command, f"{save().name} written")
+                case "pause":
+                    control.pause(command, lambda: f"{save().name} written")
+                case "resume":
+                    control.answer(command, "it is not paused")
+        stops = [command for command in control.pending() if command.verb == "stop"]
+        if stops or control.leaving:
+            runs.update(context.db, context.run.id, state="stopping")
+            path = save()
+            for command in stops:
+                control.answer(command, f"stopped after step {state.step}, {path.name} written")
+            raise Stopped(leaving=not stops)
+
+    def evaluate() -> None:
+        """Evaluate where that is due; an interrupted evaluation leaves no trace and is done again after a resume."""
+        due = state.step % plan.eval_steps == 0 or state.step == plan.max_steps
+        if not due or state.evaluated == state.step:
+            return
+        context.progress(state.step, plan.max_steps, "evaluating")
+        model.eval()
+        found = objective.evaluate(state.step, control.wants_stop)
+        model.train()
+        if found is None:
+            return
+        state.evaluated, state.last_eval = state.step, found
+        state.first_eval = state.first_eval or found
+        # Names with an underscore are notes of the objective to itself.
+        shown = {key: value for key, value in found.items() if not key.startswith("_")}
+        context.metrics(state.step, shown)
+        context.log(f"step {state.step}: " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
+        score = objective.score(found) if state.step else None
+        if score is not None and (state.best_score is None or score > state.best_score):
+            state.best_score, state.best_step, state.stale_evaluations = score, state.step, 0
+            state.best_eval = found
+        elif state.step:
+            state.stale_evaluations += 1
+
+    model.train()
+    with gradient_checkpointing(model, plan.gradient_checkpointing):
+        while True:
+            evaluate()
+            if state.step == state.best_step or (state.step and state.step % plan.save_steps == 0):
+                save()
+            obey()
+            patience = plan.early_stopping_patience
+            if patience and state.stale_evaluations >= patience:
+                context.log(f"early stop: {patience} evaluations without a better one")
+                break
+            if state.step >= plan.max_steps:
+                break
+            _step(objective, gradients, optimizer, plan, stream, state, context)
+            if state.step % plan.logging_steps == 0 or state.step == plan.max_steps:
+                _report(plan, stream, state, context)
+            context.progress(state.step, plan.max_steps, "training")
+    last = save()
+    model.eval()
+    eligible = state.best_step is not None
+    best = folder / checkpoints.name(state.best_step) if state.best_step is not None else last
+    if best != last:
+        checkpoints.load_weights(best, model)
+    return Outcome(state, best, eligible, state.best_eval if eligible else state.last_eval)
+
+
+def _gradients(objective: Objective) -> Callable[..., Any]:
+    function = nn.value_and_grad(objective.model, objective.loss)
+
+    def with_metrics(*arrays: Array) -> Any:
+        # value_and_grad differentiates the first of what the loss returns.
+        return function(*arrays)
+
+    if mx.default_device() == mx.Device(mx.gpu):
+        # Without the random state as input and output, dropout would draw one mask for ever.
+        shared = [objective.model.state, mx.random.state]
+        return mx.compile(with_metrics, inputs=shared, outputs=shared)
+    return with_metrics
+
+
+def _step(
+    objective: Objective,
+    gradients: Callable[..., Any],
+    optimizer: optim.Optimizer,
+    plan: Plan,
+    stream: BatchStream,
+    state: TrainerState,
+    context: Context,
+) -> None:
+    """One update: the sum of the gradients of all examples in the micro-batches, divided by their number."""
+    started = time.perf_counter()
+    total: Any = None
+    sums: dict[str, Array] = {}
+    tokens = sequences = 0
+    for _ in range(plan.gradient_accumulation_steps):
+        indices = stream.take()
+        (loss, count, metrics), grads = gradients(*objective.batch(indices))
+        total = grads if total is None else tree_map(mx.add, total, grads)
+        for key, value in {"loss": loss, "examples": count, **metrics}.items():
+            sums[key] = sums[key] + value if key in sums else value
+        tokens += objective.tokens(indices)
+        sequences += len(indices)
+        mx.eval(total, sums)
+    count = sums["examples"]
+    total = tree_map(lambda g: g / count.astype(g.dtype), total)
+    norm = global_norm(total)
+    rate = learning_rate(
+        plan.learning_rate, plan.optimization.lr_scheduler, plan.warmup_steps, plan.max_steps, state.step
+    )
+    optimizer.learning_rate = rate
+    gradient_norm = float(norm)
+    if not math.isfinite(gradient_norm):
+        raise UserError(
+            f"step {state.step + 1}: the gradient is {gradient_norm}, training cannot go on: "
+            "lower training.learning_rate, or set compute.fp16: false"
+        )
+    optimizer.update(objective.model, clip(total, norm, plan.optimization.max_grad_norm))
+    mx.eval(objective.model.trainable_parameters(), optimizer.state)
+    state.step += 1
+    window = state.window
+    for key, value in sums.items():
+        window[key] = window.get(key, 0.0) + float(value)
+    window["grad_norm"] = window.get("grad_norm", 0.0) + gradient_norm
+    window["learning_rate"] = rate
+    seconds = time.perf_counter() - started
+    for key, value in {"tokens": tokens, "sequences": sequences, "updates": 1, "seconds": seconds}.items():
+        window[key] = window.get(key, 0.0) + value
+
+
+def _report(plan: Plan, stream: BatchStream, state: TrainerState, context: Context) -> None:
+    """Write the means since the last report: per example, or per update for the gradient's norm."""
+    window = dict(state.window)
+    state.window.clear()
+    examples, updates = window.pop("examples"), window.pop("updates")
+    seconds, tokens, sequences = window.pop("seconds"), window.pop("tokens"), window.pop("sequences")
+    rate, norm = window.pop("learning_rate"), window.pop("grad_norm")
+    values = {key: value / examples for key, value in window.items()}
+    values |= {
+        "grad_norm": norm / updates,
+        "learning_rate": rate,
+        "epoch": stream.epoch,
+        "examples_per_second": sequences / seconds,
+        "tokens_per_second": tokens / seconds,
+        "peak_memory_gb": mx.get_peak_memory() / 1e9,
+    }
+    context.metrics(state.step, values)
+    context.log(
+        f"step {state.step}/{plan.max_steps}  "
+        + "  ".join(f"{key} {value:.4g}" for key, value in values.items() if key not in ("epoch", "peak_memory_gb"))
+    )

@@ -1,0 +1,143 @@
+"""Before the first step: output folder, machine, model, tokenized data; each with a clear word when it is not there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from core.config import DPOConfig, SFTConfig, answers
+from core.config import plan as compute_plan
+from core.data.examples import Example, read_examples
+from core.data.jsonl import BadRow
+from core.data.pairs import Pair, read_pairs
+from core.data.tokenize import Limits, Tokens, learnable, tokenize
+from core.errors import UserError
+from core.models.load import LanguageModel, load, resolve
+from core.store import runs
+from core.training.context import Context
+from core.training.loop import Plan
+
+# Bad rows of a file that are logged one by one.
+SHOWN = 5
+
+
+def claim_output(context: Context, wanted: str) -> Path:
+    """The run's own folder: the configured one, or the next free `-2`, `-3`, ... when another run's files are in it."""
+    if context.run.output_dir is not None:
+        return context.workspace.path(context.run.output_dir)
+    number, relative = 1, wanted.rstrip("/")
+    while (folder := context.workspace.path(relative)).exists() and any(folder.iterdir()):
+        number += 1
+        relative = f"{wanted.rstrip('/')}-{number}"
+    if number > 1:
+        context.log(f"{wanted} holds another run's files: this run writes to {relative}", "warning")
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    runs.update(context.db, context.run.id, output_dir=relative)
+    context.run = runs.get(context.db, context.run.id)
+    return folder
+
+
+def use_machine(context: Context, config: DPOConfig | SFTConfig) -> mx.Dtype:
+    """Set MLX's device for this thread and say what the configuration becomes here; returns the type of the weights."""
+    for sentence in answers(config):
+        context.log(sentence)
+    planned = compute_plan(config.compute)
+    mx.set_default_device(mx.Device(mx.gpu if planned.device == "gpu" else mx.cpu))
+    mx.reset_peak_memory()
+    if config.adapter.type == "full" and planned.dtype != "float32":
+        context.log("full fine-tuning keeps its weights in float32: small updates would be lost in half precision")
+        return mx.float32
+    return mx.bfloat16 if planned.dtype == "bfloat16" else mx.float32
+
+
+def load_for(context: Context, name: str, config: DPOConfig | SFTConfig, dtype: mx.Dtype) -> LanguageModel:
+    context.progress(context.run.step, context.run.steps, f"loading {name}")
+    path = resolve(context.workspace, name)
+    return load(path, dtype=dtype, trust_remote_code=config.model.trust_remote_code)
+
+
+def load_pairs(context: Context, tokenizer: Any, relative: str, config: DPOConfig) -> list[Tokens]:
+    """The pairs of a file as token ids; rows that cannot be used are counted and said."""
+
+    def convert(row: Pair) -> Tokens:
+        responses = (row.chosen, row.rejected)
+        return tokenize(tokenizer, row.prompt, responses, _limits(config), chat=config.data.apply_chat_template)
+
+    return _load(context, relative, read_pairs, convert)
+
+
+def load_examples(context: Context, tokenizer: Any, relative: str, config: SFTConfig) -> list[Tokens]:
+    """The examples of a file as token ids; rows that cannot be used are counted and said."""
+
+    def convert(row: Example) -> Tokens:
+        return tokenize(tokenizer, row.prompt, (row.response,), _limits(config), chat=config.data.apply_chat_template)
+
+    return _load(context, relative, read_examples, convert)
+
+
+def plan_of(config: DPOConfig | SFTConfig) -> Plan:
+    training = config.training
+    return Plan(
+        learning_rate=training.learning_rate,
+        batch_size=training.batch_size,
+        gradient_accumulation_steps=training.gradient_accumulation_steps,
+        max_steps=training.max_steps,
+        warmup_steps=training.warmup_steps,
+        logging_steps=training.logging_steps,
+        eval_steps=training.eval_steps,
+        save_steps=training.save_steps,
+        save_total_limit=training.save_total_limit,
+        early_stopping_patience=training.early_stopping_patience,
+        seed=training.seed,
+        optimization=config.optimization,
+        gradient_checkpointing=config.compute.gradient_checkpointing,
+    )
+
+
+def evaluated(examples: list[Tokens], limit: int, seed: int) -> list[Tokens]:
+    """The validation examples that evaluations look at: all, or the same drawn `limit` of them every time."""
+    if not limit or limit >= len(examples):
+        return examples
+    chosen = np.random.default_rng(seed).choice(len(examples), limit, replace=False)
+    return [examples[i] for i in sorted(chosen)]
+
+
+def _limits(config: DPOConfig | SFTConfig) -> Limits:
+    return Limits(config.data.max_prompt_length, config.data.max_response_length)
+
+
+def _load(
+    context: Context,
+    relative: str,
+    read: Callable[[Path], Iterator[Any]],
+    convert: Callable[[Any], Tokens],
+) -> list[Tokens]:
+    context.progress(context.run.step, context.run.steps, f"reading {relative}")
+    path = context.workspace.path(relative)
+    found: list[Tokens] = []
+    left_out: Counter[str] = Counter()
+    for row in read(path):
+        if isinstance(row, BadRow):
+            kind, reason = row.kind, f"{relative}:{row.line}: {row.reason}"
+        else:
+            tokens = convert(row)
+            if learnable(tokens):
+                found.append(tokens)
+                continue
+            kind, reason = "nothing to learn", f"{relative}:{row.line}: nothing is left of prompt or response"
+        left_out[kind] += 1
+        if left_out.total() <= SHOWN:
+            context.log(f"left out: {reason}", "warning")
+    if left_out.total() > SHOWN:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common())
+        context.log(f"left out of {relative}: {left_out.total()} rows ({kinds})", "warning")
+    if not found:
+        raise UserError(f"{relative} has no row to learn from: check it with 'dpotui data check {relative}'")
+    context.log(f"{relative}: {len(found)} rows, longest {max(t.length for t in found)} tokens")
+    return found

@@ -1,0 +1,108 @@
+"""A run of kind `sft`: from a base model and examples to a model folder that DPO takes as reference and policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlx.core as mx
+
+from core.config import SFTConfig
+from core.models.adapters import add_adapters, fuse, save_adapters
+from core.models.load import LanguageModel
+from core.models.save import save, whole_folder
+from core.store import facts
+from core.store.facts import Fact
+from core.training import checkpoints
+from core.training.context import Context
+from core.training.loop import fit
+from core.training.prepare import claim_output, evaluated, load_examples, load_for, plan_of, use_machine
+from core.training.sft import SFT
+
+
+def run(context: Context) -> None:
+    """Train, write the model folder `model.checkpoint`, record stage 1's facts."""
+    config = SFTConfig.model_validate(context.run.config)
+    me = context.run.id
+    folder = claim_output(context, config.logging.output_dir)
+    dtype = use_machine(context, config)
+    base = load_for(context, config.model.base_model, config, dtype)
+    train = load_examples(context, base.tokenizer, config.data.train_file, config)
+    validation = load_examples(context, base.tokenizer, config.data.validation_file, config)
+    files = context.inputs(config.data.train_file, config.data.validation_file)
+    model_hash = context.inputs(str(base.path))
+    share = len(validation) / (len(train) + len(validation))
+    facts.record(
+        context.db,
+        Fact("sft.base_model_verified", 1.0, run=me, source=f"{config.model.base_model} loaded", inputs=model_hash),
+        Fact("sft.config_valid", 1.0, run=me, source=context.run.config_path or "configuration accepted"),
+        Fact("sft.data_valid", 1.0, run=me, n=len(train) + len(validation), source="rows read", inputs=files),
+        Fact(
+            "sft.validation_share",
+            100 * share,
+            unit="%",
+            run=me,
+            n=len(train) + len(validation),
+            source=f"{len(train)} training, {len(validation)} validation rows",
+            inputs=files,
+        ),
+    )
+
+    mx.random.seed(config.training.seed)
+    if config.adapter.type == "lora":
+        add_adapters(base.model, config.adapter)
+    else:
+        base.model.unfreeze()
+
+    def write_model(target: Path) -> None:
+        if config.adapter.type == "lora":
+            save_adapters(base.model, config.adapter, base.path.resolve(), target)
+        else:
+            save(base, target)
+
+    held_out = evaluated(validation, config.training.eval_pairs, config.training.seed)
+    objective = SFT(
+        base.model,
+        train,
+        held_out,
+        batch_size=config.training.batch_size,
+        write_model=write_model,
+    )
+    outcome = fit(objective, plan_of(config), context, folder)
+    evaluation = outcome.evaluation
+
+    target = context.workspace.path(config.model.checkpoint)
+    context.progress(outcome.state.step, config.training.max_steps, f"writing {config.model.checkpoint}")
+    keep_earlier(context, target)
+    fuse(base.model)
+    with whole_folder(target) as part:
+        save(LanguageModel(base.model, base.tokenizer, base.config, base.path), part)
+        checkpoints.write_metrics(part, {"run": me, "best": outcome.best.name, **evaluation})
+    context.artifact("model", config.model.checkpoint)
+    inputs = context.inputs(config.model.checkpoint)
+    facts.record(
+        context.db,
+        Fact("sft.finished", 1.0, run=me, source=f"{outcome.state.step} steps", inputs=files),
+        Fact(
+            "sft.perplexity",
+            evaluation["eval_perplexity"],
+            run=me,
+            n=len(held_out),
+            source=f"{config.data.validation_file}, response tokens",
+            inputs={**inputs, **context.inputs(config.data.validation_file)},
+        ),
+        Fact(
+            "sft.checkpoint_saved", 1.0, run=me, text=config.model.checkpoint, source="sha256 recorded", inputs=inputs
+        ),
+        Fact("sft.logs_saved", 1.0, run=me, source="log and metrics in runs.db"),
+    )
+
+
+def keep_earlier(context: Context, target: Path) -> None:
+    """A model folder that stands where this run's goes is moved aside, not overwritten."""
+    if not target.exists() or not any(target.iterdir()):
+        return
+    number = 1
+    while (aside := target.with_name(f"{target.name}-earlier-{number}")).exists():
+        number += 1
+    target.rename(aside)
+    context.log(f"the model that stood in {target.name} is kept in {aside.name}", "warning")
