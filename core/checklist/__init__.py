@@ -1,11 +1,11 @@
 """Checklists: Markdown task lists as trees, ticked by people and by facts.
 
 `load_tree` reads the files, `states` says how every item stands, the actions change what people said, `render` and
-`import_file` write and read the same Markdown with ticks and values in it.
+`import_files` write and read the same Markdown with ticks and values in it.
 """
 
 from core.checklist.actions import add_evidence, needs_note, redo, set_note, set_value, tick, undo, untick
-from core.checklist.exchange import Imported, import_file, render
+from core.checklist.exchange import Imported, import_files, render
 from core.checklist.files import load_documents, load_tree
 from core.checklist.find import find
 from core.checklist.markdown import Document, parse
@@ -23,7 +23,7 @@ __all__ = [
     "add_evidence",
     "by_id",
     "find",
-    "import_file",
+    "import_files",
     "load_documents",
     "load_tree",
     "needs_note",

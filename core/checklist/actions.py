@@ -23,7 +23,7 @@ from core.store import files, runs, ticks
 from core.store.database import transaction
 from core.store.facts import Fact
 from core.store.ticks import Change, Tick
-from core.text import one_line
+from core.text import one_line, printable
 from core.workspace import Workspace
 
 Facts = dict[str, Fact]
@@ -53,6 +53,7 @@ def untick(db: Database, item: Item, who: str, note: str | None = None, *, when:
 def _sign(db: Database, item: Item, who: str, ticked: bool, note: str | None, when: float | None) -> bool:
     if not item.leaf:
         raise UserError(f"{item.id} has sub-items: it is done when they are")
+    note = _text(note)
 
     def change(said: Tick, facts: Facts) -> Tick | None:
         against = judge.contradiction(item, ticked, said.values, facts)
@@ -91,7 +92,7 @@ def set_value(
     if not 0 <= blank < len(item.blanks):
         has = f"has {len(item.blanks)} blank(s)" if item.blanks else "has no blank to fill: tick it or give it a note"
         raise UserError(f"{item.id} {has}")
-    value = written(item, blank, text, beside=beside)
+    value, note = written(item, blank, text, beside=beside), _text(note)
 
     def change(said: Tick, facts: Facts) -> Tick | None:
         if value == said.values[blank] and note in (None, said.note):
@@ -114,7 +115,7 @@ def set_value(
 
 def set_note(db: Database, item: Item, text: str, who: str) -> bool:
     """Give any node a note; empty text takes it away."""
-    note = text.strip() or None
+    note = _text(text)
 
     def change(said: Tick, facts: Facts) -> Tick | None:
         if note == said.note:
@@ -142,7 +143,11 @@ def add_evidence(
     added: list[dict[str, Any]] = []
     if file is not None:
         path = workspace.relative(Path(file))
-        digest = files.sha256(db, workspace, path)
+        try:
+            path.encode()
+            digest = files.sha256(db, workspace, path)
+        except (OSError, UnicodeEncodeError) as error:
+            raise UserError(f"evidence for {item.id}: {printable(path)} cannot be read ({error})") from None
         if digest is None:
             raise UserError(f"evidence for {item.id}: {path} is no file and no model folder")
         added.append({"kind": "file", "path": path, "sha256": digest})
@@ -153,8 +158,8 @@ def add_evidence(
         if newest is None:
             raise UserError(f"evidence for {item.id}: fact '{fact}' was never measured")
         added.append(_as_evidence(newest))
-    if note is not None and note.strip():
-        added.append({"kind": "note", "text": note.strip()})
+    if remark := _text(note):
+        added.append({"kind": "note", "text": remark})
     if not added:
         raise UserError(f"evidence for {item.id}: name a file, a run, a fact or a remark")
     now = time.time()
@@ -174,6 +179,11 @@ def undo(db: Database, who: str, item: Item | None = None) -> list[Change]:
 def redo(db: Database, who: str, item: Item | None = None) -> list[Change]:
     """Undo the newest undo, as long as nothing was changed after it."""
     return ticks.redo(db, who, item.id if item else None)
+
+
+def _text(note: str | None) -> str | None:
+    """A note as it is kept: shown in many places, so it is made safe where it comes in."""
+    return (printable(note).strip() or None) if note is not None else None
 
 
 def _as_evidence(fact: Fact) -> dict[str, Any]:

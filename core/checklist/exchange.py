@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -58,10 +58,16 @@ class Imported:
     changed: bool
 
 
-def import_file(
-    db: Database, workspace: Workspace, path: Path, who: str, *, note: str | None = None, dry_run: bool = False
+def import_files(
+    db: Database,
+    workspace: Workspace,
+    paths: Sequence[Path],
+    who: str,
+    *,
+    note: str | None = None,
+    dry_run: bool = False,
 ) -> list[Imported]:
-    """Read ticks and values back from an edited export; what says what stands already is passed over.
+    """Read ticks and values back from edited exports; what says what stands already is passed over.
 
     All or nothing: an error in one line changes nothing. One `undo` takes all of it back.
 
@@ -72,20 +78,20 @@ def import_file(
     Raises:
         UserError: file, line and what is wrong there.
     """
-    text, documents = read_text(path), load_documents(workspace)
-    template = _template(text, path, documents)
-    assert template.root is not None
-    known = {item.id: item for item in template.root.walk()}
-    edited = parse_filled(text, str(path), known.values())
-    found = states(db, workspace, [template.root])
+    documents = load_documents(workspace)
+    found = states(db, workspace, [document.root for document in documents if document.root])
+    now = time()
     report: list[Imported] = []
     try:
         with transaction(db):
-            now = time()
-            for line in edited.root.walk() if edited.root else ():
-                if line.kind == "item":
-                    reader = _Reader(db, line, known.get(line.id), found.get(line.id), who, note, now)
-                    report += reader.read()
+            for path in paths:
+                text = read_text(path)
+                known = {item.id: item for item in _template(text, path, documents).walk()}
+                edited = parse_filled(text, str(path), known.values()).root
+                for line in edited.walk() if edited else ():
+                    if line.kind == "item":
+                        reader = _Reader(db, line, known.get(line.id), found.get(line.id), who, note, now)
+                        report += reader.read()
             if dry_run:
                 raise _DryRun
     except _DryRun:
@@ -97,19 +103,18 @@ class _DryRun(Exception):
     """Takes back what a dry run did."""
 
 
-def _template(text: str, path: Path, documents: list[Document]) -> Document:
+def _template(text: str, path: Path, documents: Sequence[Document]) -> Item:
     """The checklist that a file was exported from: by the id of its title, its name, or an id in it."""
-    root = parse_filled(text, str(path)).root
-    if root is None:
+    read = parse_filled(text, str(path)).root
+    if read is None:
         raise UserError(f"{path} has no items: import reads files that export wrote")
-    ids = {item.id for item in root.walk() if item.own_id}
-    tests = (
-        lambda known: known.root.id == root.id,
-        lambda known: Path(known.name).name == path.name,
-        lambda known: ids & {item.id for item in known.root.walk()},
-    )
-    for test in tests:
-        fitting = [document for document in documents if test(document)]
+    named = {item.id for item in read.walk() if item.own_id}
+    roots = [document.root for document in documents if document.root is not None]
+    for fitting in (
+        [root for root in roots if root.id == read.id],
+        [root for root in roots if Path(root.file).name == path.name],
+        [root for root in roots if named & {item.id for item in root.walk()}],
+    ):
         if len(fitting) == 1:
             return fitting[0]
     raise UserError(f"{path} is none of the checklists of this workspace: import reads files that export wrote")

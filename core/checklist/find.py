@@ -16,7 +16,7 @@ def find(roots: Iterable[Item], meant: str) -> Item:
     """The one item that `meant` names.
 
     Tried in this order: its id, the number of a stage, the last parts of an id (`gates.kl_divergence`), the end of an
-    id, the first words of a text (case and blanks aside).
+    id, the first words of a text (case aside), any piece of an id (`gates.kl`).
 
     Raises:
         UserError: no such item (the nearest ids are named), or several (they are listed).
@@ -31,6 +31,7 @@ def find(roots: Iterable[Item], meant: str) -> Item:
         lambda item: item.id.endswith(f".{meant}"),
         lambda item: item.id.endswith(meant),
         lambda item: " ".join(item.text.split()).casefold().startswith(words),
+        lambda item: meant in item.id,
     )
     for test in tests:
         found = [item for item in items if test(item)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -19,7 +20,7 @@ LONGEST = 60
 
 def slug(text: str) -> str:
     """`Licence of the corpus checked` -> `licence-of-the-corpus-checked`, cut at a word."""
-    whole = "-".join(re.findall(r"[^\W_]+", text.casefold()))
+    whole = "-".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold()))
     if not whole:
         return "item-" + hashlib.sha256(text.encode()).hexdigest()[:8]
     if len(whole) <= LONGEST:

@@ -69,11 +69,12 @@ def states(
     Reads ticks and the newest facts, and looks at the files that facts and evidence speak of (a stat each, while
     their hashes are remembered).
     """
+    stale_reason = _remembered(lambda fact: files.stale_reason(db, workspace, fact))
     look = _Look(
         fact_store.latest(db) if facts is None else facts,
         ticks.everything(db),
-        _remembered(lambda fact: files.stale_reason(db, workspace, fact)),
-        _evidence_reader(db, workspace),
+        stale_reason,
+        _evidence_reader(stale_reason),
     )
     found: dict[str, ItemState] = {}
     for root in roots:
@@ -96,18 +97,21 @@ def _remembered(stale_reason: Callable[[Fact], str | None]) -> Callable[[Fact], 
     def look(fact: Fact) -> str | None:
         key = tuple(fact.inputs.items())
         if key not in known:
-            known[key] = stale_reason(fact)
+            try:
+                known[key] = stale_reason(fact)
+            except OSError as error:
+                known[key] = f"{error.filename} cannot be read: {error.strerror}"
         return known[key]
 
     return look
 
 
-def _evidence_reader(db: Database, workspace: Workspace) -> Callable[[Tick], tuple[Evidence, ...]]:
-    def one(entry: dict[str, Any]) -> Evidence:
+def _evidence_reader(stale_reason: Callable[[Fact], str | None]) -> Callable[[Tick], tuple[Evidence, ...]]:
+    def one(item: str, entry: dict[str, Any]) -> Evidence:
         stale = None
         if entry["kind"] == "file":
-            text, now = f"{entry['path']} sha256 {entry['sha256'][:12]}", files.sha256(db, workspace, entry["path"])
-            stale = "gone" if now is None else "changed since" if now != entry["sha256"] else None
+            text, path, digest = f"{entry['path']} sha256 {entry['sha256'][:12]}", entry["path"], entry["sha256"]
+            stale = stale_reason(Fact(item, None, inputs={path: digest}))
         elif entry["kind"] == "fact":
             text = plain_text(Fact(entry["name"], entry["value"], entry["unit"], text=entry["text"])) or "not measured"
             text = f"{entry['name']} {text}" + (f" by {entry['run']}" if entry["run"] else "")
@@ -115,7 +119,7 @@ def _evidence_reader(db: Database, workspace: Workspace) -> Callable[[Tick], tup
             text = entry["run"] if entry["kind"] == "run" else entry["text"]
         return Evidence(entry["kind"], text, entry["who"], entry["time"], stale)
 
-    return lambda tick: tuple(one(entry) for entry in tick.evidence)
+    return lambda tick: tuple(one(tick.item, entry) for entry in tick.evidence)
 
 
 def _node(item: Item, look: _Look, found: dict[str, ItemState]) -> ItemState:
@@ -138,8 +142,8 @@ def _parent(item: Item, below: list[ItemState], look: _Look) -> ItemState:
         number=None if number is None else float(number),
         values=said.values,
         verdict=judge.value_verdict(item, said.values),
-        by=said.who or None,
-        time=said.time or None,
+        by=said.who if value is not None else None,
+        time=said.time if value is not None else None,
         note=said.note,
         evidence=look.evidence(said),
         done=done,
@@ -158,13 +162,14 @@ def _leaf(item: Item, look: _Look) -> ItemState:
     verdict: Verdict | None = own or ("STALE" if stale else reading.verdict)
     ticks_itself = reading.ticks and stale is None and verdict != "FAIL"
 
+    by: str | None
     if said.ticked is not None:
         done, by = said.ticked, said.who
     elif reading.facts:
         done, by = ticks_itself, "fact"
     else:
         done = item.box and tick.ticked is None
-        by = "file" if done else tick.who
+        by = "file" if done else tick.who if any(v is not None for v in said.values) else None
     fact = next((f for f in reading.facts if f.name == item.fact), reading.facts[0] if reading.facts else None)
     against = said.ticked is not None and judge.contradiction(item, said.ticked, said.values, look.facts)
     rewritten = any(v is not None and judge.differs(item, i, v, look.facts) for i, v in enumerate(said.values))
@@ -177,7 +182,7 @@ def _leaf(item: Item, look: _Look) -> ItemState:
         values=values,
         verdict=verdict,
         by=by or None,
-        time=fact.time if by == "fact" and fact else tick.time or None,
+        time=fact.time if by == "fact" and fact else tick.time or None if by else None,
         note=tick.note,
         why=_why(item, tick, said, reading, stale, look),
         evidence=look.evidence(tick),
@@ -228,8 +233,10 @@ def _why(item: Item, tick: Tick, said: Tick, reading: judge.Reading, stale: str 
     sought = [fact for name in item.facts if (fact := look.facts.get(name))]
     if sought:
         return "; ".join(f"{fact.name} could not be measured: {fact.source}" for fact in sought)
-    return f"ticked in {item.file}" if item.box and tick.ticked is None else tick.note or ""
+    return f"ticked in {item.file}" if item.box and tick.ticked is None else ""
 
 
 def _sentence(fact: Fact) -> str:
-    return f"{fact.name} by {fact.run}" if fact.run else fact.name
+    """A fact in words: `dpo.kl_divergence 0.1004 by dpo-003 (exact KL on 64 samples)`."""
+    run = f" by {fact.run}" if fact.run else ""
+    return f"{fact.name} {plain_text(fact)}{run}" + (f" ({fact.source})" if fact.source else "")

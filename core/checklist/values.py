@@ -61,7 +61,7 @@ def written(item: Item, index: int, text: str, *, beside: bool = False) -> str |
 def _split(item: Item, blank: Blank, text: str) -> tuple[str, str]:
     found = _SIGNED.match(text)
     rest = text[found.end() :].strip() if found else ""
-    if found is None or (rest and not re.fullmatch(r"[%/°A-Za-z0-9]+", rest)):
+    if found is None or (rest and not re.fullmatch(r"[%/°A-Za-z][%/°A-Za-z0-9]*", rest)):
         what = f"a number in {blank.unit}" if blank.unit else "a number"
         comma = re.fullmatch(r"[+-]?[0-9]+,[0-9]+", text)
         mend = f"write {text.replace(',', '.')} with a point" if comma else "write it as 0.08 or 1e-3"
@@ -143,7 +143,7 @@ def format_number(number: Decimal, target: Target | None) -> str:
         return str(float(number))
     if abs(number) < 10**15 and number == number.to_integral_value():
         return str(int(number))
-    for digits in range(max(4, number.adjusted() + 1), 34):
+    for digits in range(max(4, min(number.adjusted() + 1, 15)), 34):
         rounded = Context(prec=digits).create_decimal(number)
         if target is None or target.met(rounded) == target.met(number):
             break

@@ -47,7 +47,6 @@ class Change:
     undone: bool
 
 
-_REVERSALS = ("undo ", "redo ")
 _CHANGE = "SELECT id, item, action, before, after, who, time, undone FROM tick_history"
 
 
@@ -105,33 +104,47 @@ def history(db: Database, item: str | None = None, limit: int = 50) -> list[Chan
 
 def undo(db: Database, who: str, item: str | None = None) -> list[Change]:
     """Take back the newest change that stands (of one item, or of all); returns what was taken back."""
+    where, args = ("AND item = ?", [item]) if item is not None else ("", [])
+    standing = f"{_CHANGE} WHERE undone = 0 AND substr(action, 1, 5) NOT IN ('undo ', 'redo ') {where}"
     with transaction(db):
-        last = _find(db, item, undone=False, order="DESC")
-        return _reverse(db, who, item, last, "undo") if last else []
+        last = db.execute(f"{standing} ORDER BY id DESC LIMIT 1", args).fetchone()
+        if last is None:
+            return []
+        same = [*args, _change(last).who, _change(last).time]
+        batch = db.execute(f"{standing} AND who = ? AND time = ? ORDER BY id DESC", same)
+        return _reverse(db, who, [_change(row) for row in batch], "undo")
 
 
 def redo(db: Database, who: str, item: str | None = None) -> list[Change]:
-    """Take back the newest undo, as long as nothing was changed after it; returns what was brought back."""
+    """Take back the newest undo, as long as its items were not changed after it; returns what was brought back."""
+    where, args = ("WHERE item = ?", [item]) if item is not None else ("", [])
     with transaction(db):
-        stands = _find(db, item, undone=False, order="DESC")
-        first = _find(db, item, undone=True, order="ASC", after=stands.id if stands else 0)
-        return _reverse(db, who, item, first, "redo") if first else []
+        changes = [_change(row) for row in db.execute(f"{_CHANGE} {where} ORDER BY id", args)]
+        undone = _undone(changes)
+        if not undone:
+            return []
+        newest = max(undone, key=lambda pair: pair[1].id)[1]
+        batch = [change for change, by in undone if (by.who, by.time) == (newest.who, newest.time)]
+        return _reverse(db, who, sorted(batch, key=lambda change: change.id), "redo")
 
 
-def _find(db: Database, item: str | None, *, undone: bool, order: str, after: int = 0) -> Change | None:
-    where = "id > ? AND undone = ? AND substr(action, 1, 5) NOT IN (?, ?)" + (" AND item = ?" if item else "")
-    args = [after, int(undone), *_REVERSALS, *([item] if item else [])]
-    row = db.execute(f"{_CHANGE} WHERE {where} ORDER BY id {order} LIMIT 1", args).fetchone()
-    return _change(row) if row else None
+def _undone(changes: list[Change]) -> list[tuple[Change, Change]]:
+    """What was undone and by what, where nothing came after it: the history of each item, played through."""
+    done: dict[str, list[Change]] = {}
+    undone: dict[str, list[tuple[Change, Change]]] = {}
+    for change in changes:
+        verb = change.action[:5]
+        if verb == "undo ":
+            undone.setdefault(change.item, []).append((done[change.item].pop(), change))
+        elif verb == "redo ":
+            done[change.item].append(undone[change.item].pop()[0])
+        else:
+            done.setdefault(change.item, []).append(change)
+            undone[change.item] = []
+    return [pair for pairs in undone.values() for pair in pairs]
 
 
-def _reverse(db: Database, who: str, item: str | None, change: Change, verb: str) -> list[Change]:
-    where = "who = ? AND time = ? AND undone = ? AND substr(action, 1, 5) NOT IN (?, ?)"
-    args: list[Any] = [change.who, change.time, int(change.undone), *_REVERSALS]
-    if item is not None:
-        where, args = f"{where} AND item = ?", [*args, item]
-    order = "DESC" if verb == "undo" else "ASC"
-    batch = [_change(row) for row in db.execute(f"{_CHANGE} WHERE {where} ORDER BY id {order}", args)]
+def _reverse(db: Database, who: str, batch: list[Change], verb: str) -> list[Change]:
     now = time.time()
     for each in batch:
         old, new = (each.after, each.before) if verb == "undo" else (each.before, each.after)
