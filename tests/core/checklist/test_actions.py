@@ -184,7 +184,7 @@ def test_evidence(bench: Bench) -> None:
         ({}, "name a file"),
     ):
         with pytest.raises(UserError, match=message):
-            add_evidence(bench.db, bench.workspace, item, "ann", **wrong)  # type: ignore[arg-type]
+            add_evidence(bench.db, bench.workspace, item, "ann", **wrong)
 
 
 def test_notes_are_made_safe(bench: Bench) -> None:

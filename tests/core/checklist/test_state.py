@@ -70,6 +70,8 @@ def test_a_fact_that_misses_its_target_fails_without_rounding(bench: Bench) -> N
         ("eval.decontamination", 1.0, "", "done", "PASS"),
         ("eval.decontamination", 0.999, "", "open", "FAIL"),
         ("dpo.best_checkpoint", 1.0, "", "done", "PASS"),
+        ("dpo.batch_size", 16.0, "pairs", "open", None),  # what a run used; whether that is the best, a person says
+        ("dpo.checkpoints", 100.0, "steps", "done", "PASS"),
         ("dpo.throughput", 11.8, "pairs/s", "done", None),
         ("data.decontamination", None, "", "open", None),
     ],

@@ -209,6 +209,7 @@ def test_targets_and_units(roots: list[Item]) -> None:
         "reward.train_accuracy": "≥70%",
         "reward.validation_accuracy": "≥70%",
         "reward.overfitting": "<10%",
+        "dpo.checkpoints": ">0",
         "dpo.metrics.kl_divergence": "≤0.1",
         "dpo.gates.kl_divergence": "≤0.1",
         "dpo.gates.preference_gap": "≥0.15",
