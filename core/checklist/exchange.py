@@ -11,11 +11,11 @@ from sqlite_utils import Database
 
 from core.checklist import actions
 from core.checklist.files import load_documents, read_text
-from core.checklist.line import matcher, underscores
+from core.checklist.line import matcher
 from core.checklist.markdown import Document, parse_filled
 from core.checklist.state import ItemState, states
 from core.checklist.tree import Item
-from core.checklist.values import fill_text
+from core.checklist.values import filled
 from core.errors import UserError
 from core.store.database import transaction
 from core.workspace import Workspace
@@ -146,7 +146,7 @@ class _Reader:
             raise UserError(f"{self.line.file}:{self.line.line}: {error}") from None
 
     def values(self, item: Item, state: ItemState) -> list[Imported]:
-        if not item.blanks or self.line.text == _as_exported(item, state.values):
+        if not item.blanks or self.line.text == filled(item, state.values):
             return []
         found = matcher(item.text).fullmatch(self.line.text)
         if found is None:
@@ -168,8 +168,3 @@ class _Reader:
 
     def said(self, changed: bool, text: str) -> Imported:
         return Imported(self.item.id if self.item else None, text, self.line.line, self.line.file, changed)
-
-
-def _as_exported(item: Item, values: tuple[str | None, ...]) -> str:
-    blanks = zip(values, underscores(item.text), strict=True)
-    return fill_text(item, [value if value is not None else blank for value, blank in blanks])

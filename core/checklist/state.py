@@ -205,7 +205,7 @@ def _shown(item: Item, reading: judge.Reading) -> str | None:
     if len(item.facts) != 1 or not reading.facts:
         return None
     fact = reading.facts[0]
-    if fact.text is None and item.target is None and not item.measured and not item.signed and fact.value in (0.0, 1.0):
+    if _yes_or_no(item, fact):
         return None
     return plain_text(fact, item.unit, item.target)
 
@@ -229,14 +229,21 @@ def _why(item: Item, tick: Tick, said: Tick, reading: judge.Reading, stale: str 
         lapsed = older if tick.ticked is not None and tick.ticked != reading.ticks else ""
         missing = f"; {', '.join(reading.missing)} not measured yet" if reading.missing else ""
         judgement = "; a person judges it" if item.signed else ""
-        return ", ".join(_sentence(fact) for fact in reading.facts) + missing + judgement + lapsed
+        return ", ".join(_sentence(item, fact) for fact in reading.facts) + missing + judgement + lapsed
     sought = [fact for name in item.facts if (fact := look.facts.get(name))]
     if sought:
         return "; ".join(f"{fact.name} could not be measured: {fact.source}" for fact in sought)
     return f"ticked in {item.file}" if item.box and tick.ticked is None else ""
 
 
-def _sentence(fact: Fact) -> str:
+def _sentence(item: Item, fact: Fact) -> str:
     """A fact in words: `dpo.kl_divergence 0.1004 by dpo-003 (exact KL on 64 samples)`."""
+    says = ("no", "yes")[int(fact.value)] if _yes_or_no(item, fact) and fact.value is not None else plain_text(fact)
     run = f" by {fact.run}" if fact.run else ""
-    return f"{fact.name} {plain_text(fact)}{run}" + (f" ({fact.source})" if fact.source else "")
+    return f"{fact.name} {says}{run}" + (f" ({fact.source})" if fact.source else "")
+
+
+def _yes_or_no(item: Item, fact: Fact) -> bool:
+    """Whether the number of a fact says no more than yes or no."""
+    asks = item.target is None and not item.measured and not item.signed and not item.blank
+    return asks and fact.text is None and fact.value in (0.0, 1.0)

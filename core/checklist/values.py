@@ -11,9 +11,10 @@ All comparisons are exact (decimal): 0.7 is 70 %, and 0.1004 is more than 0.1.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import Context, Decimal
 
-from core.checklist.line import NUMBER, literals, matcher
+from core.checklist.line import NUMBER, literals, matcher, underscores
 from core.checklist.tree import Blank, Item, Target
 from core.errors import UserError
 from core.store.facts import Fact
@@ -87,6 +88,12 @@ def fill_text(item: Item, values: list[str]) -> str:
     """The visible text of an item with all its blanks filled."""
     pieces = literals(item.text)
     return "".join(piece + value for piece, value in zip(pieces, [*values, ""], strict=True))
+
+
+def filled(item: Item, values: Sequence[str | None]) -> str:
+    """The visible text of an item as a page shows it: values where there are some, underscores elsewhere."""
+    blanks = zip(values, underscores(item.text), strict=True)
+    return fill_text(item, [value if value is not None else blank for value, blank in blanks])
 
 
 def _scale(unit: str) -> Decimal | None:

@@ -10,8 +10,7 @@ import click
 from rich.cells import cell_len
 
 from core.checklist import Item, ItemState
-from core.checklist.line import underscores
-from core.checklist.values import fill_text
+from core.checklist.values import filled
 from core.store.facts import Fact
 from core.store.ticks import Change, Tick
 from core.text import one_line, printable
@@ -34,10 +33,7 @@ def when(moment: float | None) -> str:
 
 def text_of(item: Item, state: ItemState) -> str:
     """The words of an item with its blanks filled."""
-    if not item.blanks:
-        return clean(item.text)
-    blanks = zip(state.values, underscores(item.text), strict=True)
-    return clean(fill_text(item, [value if value is not None else blank for value, blank in blanks]))
+    return clean(filled(item, state.values))
 
 
 def _coloured(part: str) -> str:

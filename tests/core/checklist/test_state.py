@@ -186,6 +186,8 @@ def test_words_a_fact_brings_along(bench: Bench) -> None:
     bench.measure("sft.finished", 1.0)
     assert bench.state("sft.finished").value is None
     assert bench.state("sft.finished").number == 1.0
+    bench.measure("sft.finished", 0.0, source="stopped at step 12")
+    assert bench.state("sft.finished").why == "sft.finished no (stopped at step 12)"
 
 
 def test_facts_can_be_handed_in(bench: Bench) -> None:
