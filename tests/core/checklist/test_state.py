@@ -134,6 +134,12 @@ def test_a_signed_item_is_filled_by_its_fact_and_ticked_by_a_person(bench: Bench
     assert "measured after ann ticked it" in bench.state("sft.perplexity").why
 
 
+def test_a_signed_item_waits_for_a_person_even_when_its_target_is_met(bench: Bench) -> None:
+    bench.write("8-mine.md", "- [ ] Perplexity ≤20 <!-- id: ppl fact: sft.perplexity tick: person -->\n")
+    bench.measure("sft.perplexity", 5.0)
+    assert (bench.state("ppl").state, bench.state("ppl").verdict) == ("open", "PASS")
+
+
 def test_stale(bench: Bench) -> None:
     bench.measure("data.pairs", 1200.0, inputs=bench.inputs("data/pairs.jsonl", "one"))
     assert (bench.state("data.pairs").state, bench.state("data.pairs").verdict) == ("done", "PASS")
