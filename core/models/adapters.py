@@ -42,7 +42,7 @@ def add_adapters(model: nn.Module, adapter: Adapter) -> None:
 
 def adapter_weights(model: nn.Module) -> dict[str, mx.array]:
     """The trainable parameters by name."""
-    return dict(tree_flatten(model.trainable_parameters()))
+    return dict(sorted(tree_flatten(model.trainable_parameters())))
 
 
 @contextmanager

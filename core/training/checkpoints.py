@@ -59,13 +59,13 @@ def save(
 ) -> Path:
     """Write `checkpoint-<step>` whole or not at all. `write_model` adds the files that other programs read."""
     target = folder / name(state.step)
-    # The trainable weights are kept beside the readable files too when those would be cast or fused.
     with whole_folder(target) as part:
         write_model(part)
         arrays = {f"optimizer.{k}": v for k, v in tree_flatten(optimizer.state)}
         arrays |= {f"weights.{k}": v for k, v in tree_flatten(model.trainable_parameters())}
         arrays |= {f"memory.{k}": v for k, v in memory.items()}
-        mx.save_safetensors(str(part / WEIGHTS), arrays)
+        # Sorted, so that equal states are equal files.
+        mx.save_safetensors(str(part / WEIGHTS), dict(sorted(arrays.items())))
         words = [int(word) for word in np.array(_random_state()[0])]
         (part / STATE).write_text(json.dumps({"state": asdict(state), "random": words}, indent=1) + "\n", "utf-8")
         write_metrics(part, metrics)

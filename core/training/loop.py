@@ -168,7 +168,7 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
         # Names with an underscore are notes of the objective to itself.
         shown = {key: value for key, value in found.items() if not key.startswith("_")}
         context.metrics(state.step, shown)
-        context.log(f"step {state.step}: " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
+        context.log(f"step {state.step}  validation  {_line(shown)}")
         score = objective.score(found) if state.step else None
         if score is not None and (state.best_score is None or score > state.best_score):
             state.best_score, state.best_step, state.stale_evaluations = score, state.step, 0
@@ -282,7 +282,22 @@ def _report(plan: Plan, stream: BatchStream, state: TrainerState, context: Conte
         "peak_memory_gb": mx.get_peak_memory() / 1e9,
     }
     context.metrics(state.step, values)
-    context.log(
-        f"step {state.step}/{plan.max_steps}  "
-        + "  ".join(f"{key} {value:.4g}" for key, value in values.items() if key not in ("epoch", "peak_memory_gb"))
-    )
+    context.log(f"step {state.step}/{plan.max_steps}  {_line(values)}")
+
+
+# What a line of the log says of each metric, short enough for 80 columns.
+_WORDS = {
+    "loss": "loss",
+    "rewards/margins": "margin",
+    "rewards/accuracies": "acc",
+    "perplexity": "perplexity",
+    "kl_divergence": "KL",
+    "grad_norm": "grad",
+    "learning_rate": "lr",
+    "examples_per_second": "ex/s",
+}
+
+
+def _line(values: dict[str, float]) -> str:
+    plain = {key.removeprefix("eval_"): value for key, value in values.items()}
+    return "  ".join(f"{word} {plain[key]:.3g}" for key, word in _WORDS.items() if key in plain)

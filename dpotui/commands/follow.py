@@ -1,0 +1,157 @@
+"""Watch a run from the command line: a progress line on a terminal, one line per report elsewhere."""
+
+from __future__ import annotations
+
+import getpass
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from core.engine.client import engine_alive, reap
+from core.errors import UserError
+from core.store import Database, commands, log, metrics, runs
+from core.store.runs import Run
+from core.text import printable
+from core.workspace import Workspace
+
+LOOK = 0.25
+# A run that is queued while an engine starts must not read as lost.
+GRACE = 5.0
+
+
+def follow(workspace: Workspace, db: Database, run_id: str) -> Run:
+    """Show a run until it ends; returns it as it ended.
+
+    The first Ctrl-C asks the engine to stop at the next step with a checkpoint, and says so; the second leaves the run
+    to the engine.
+    """
+    first_line = _last_line(db, run_id)
+    console = Console(stderr=True, highlight=False)
+    with _interrupts() as interrupts, _progress(console) as progress:
+        task = progress.add_task(run_id, total=None, what="waiting") if progress else None
+        obeyed = 0
+        started = time.monotonic()
+        while True:
+            run = runs.get(db, run_id)
+            for line in log.lines(db, run_id, after=first_line, level="info"):
+                first_line = line.id
+                _print(console, progress, line)
+            if progress is not None and task is not None:
+                _draw(progress, task, db, run)
+            if run.state not in (*runs.LIVE, "queued"):
+                return run
+            if interrupts.count > obeyed:
+                obeyed = interrupts.count
+                if obeyed > 1:
+                    console.print(f"left {run_id} to the engine; 'dpotui runs show {run_id}' tells how it went")
+                    return run
+                commands.send(db, run_id, "stop", getpass.getuser())
+                console.print(
+                    f"stopping {run_id} at the next step, with a checkpoint (Ctrl-C again leaves it to the engine)"
+                )
+            if time.monotonic() - started > GRACE:
+                reap(workspace, db)
+                if run.state == "queued" and not engine_alive(workspace):
+                    raise UserError(f"{run_id} is queued and no engine lives: 'dpotui engine {workspace.root}' runs it")
+            time.sleep(LOOK)
+
+
+def closing_line(run: Run) -> str:
+    """One sentence on how a run ended and what can be done next."""
+    match run.state:
+        case "finished":
+            return f"{run.id} finished: {run.output_dir or ''}".rstrip(": ")
+        case "failed":
+            return f"{run.id} failed: {printable(run.error or 'no word')}" + (f" {run.hint}" if run.hint else "")
+        case "stopped" | "interrupted":
+            return f"{run.id} {run.state} at step {run.step}: 'dpotui runs resume {run.id}' goes on from there"
+        case _:
+            return f"{run.id} is {run.state}"
+
+
+class _Interrupts:
+    count = 0
+
+
+@contextmanager
+def _interrupts() -> Iterator[_Interrupts]:
+    seen = _Interrupts()
+
+    def count(number: int, frame: FrameType | None) -> None:
+        seen.count += 1
+
+    before = signal.signal(signal.SIGINT, count)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Progress | None]:
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[what]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, refresh_per_second=4) as progress:
+        yield progress
+
+
+def _print(console: Console, progress: Progress | None, line: log.Line) -> None:
+    clock = time.strftime("%H:%M:%S", time.localtime(line.time))
+    mark = "" if line.level == "info" else f"{line.level}: "
+    (progress.console if progress else console).print(Text(f"{clock} {mark}{printable(line.text)}"), soft_wrap=True)
+
+
+def _draw(progress: Progress, task: TaskID, db: Database, run: Run) -> None:
+    what = printable(run.phase or run.state)
+    if run.phase == "training" and run.step:
+        rate = metrics.tail(db, run.id, "examples_per_second", 1)
+        seconds = remaining(db, run)
+        what = f"{rate[0].value:.3g} ex/s " if rate else ""
+        what += f"ETA {clock_time(seconds)}" if seconds is not None else ""
+    progress.update(task, completed=run.step, total=run.steps or None, what=what)
+
+
+def remaining(db: Database, run: Run) -> float | None:
+    """Seconds to the last step at the pace of the latest reports, evaluations included; None before there is one."""
+    points = db.execute(
+        "SELECT step, time FROM metrics WHERE series = (SELECT id FROM series WHERE run = ? AND name = 'loss')"
+        " ORDER BY step DESC LIMIT 20",
+        [run.id],
+    ).fetchall()
+    if len(points) < 2 or points[0][0] == points[-1][0]:
+        return None
+    pace = (points[0][1] - points[-1][1]) / (points[0][0] - points[-1][0])
+    return max(0.0, float(pace) * (run.steps - run.step))
+
+
+def clock_time(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
+
+
+def _last_line(db: Database, run_id: str) -> int:
+    row = db.execute("SELECT max(id) FROM log WHERE run = ?", [run_id]).fetchone()
+    return int(row[0] or 0)
+
+
+def finish(run: Run, detached: bool = False) -> None:
+    """Print the closing line and leave with the exit status that a script reads."""
+    click.echo(closing_line(run), err=run.state == "failed")
+    sys.exit(0 if run.state == "finished" else 1)
