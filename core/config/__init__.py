@@ -2,7 +2,7 @@
 
 from core.config.document import Document, parse, read
 from core.config.keys import Key, keys
-from core.config.load import load_config, missing_files
+from core.config.load import load_config, missing_files, validate
 from core.config.machine import ComputePlan, Platform, answers, plan, this_platform
 from core.config.models import DPOConfig, SFTConfig
 
@@ -21,4 +21,5 @@ __all__ = [
     "plan",
     "read",
     "this_platform",
+    "validate",
 ]

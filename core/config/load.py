@@ -65,7 +65,7 @@ def _apply(document: Document, kind: type[Section], override: str, origins: dict
         raise UserError(f"{shown}: {_unknown(kind, path)}")
     if section(field) is not None:
         raise UserError(f"{shown}: {'.'.join(path)} is a section: name a key in it, such as {_first_key(kind, path)}")
-    value = parse_value(text, shown)
+    value = _override_value(field, text, shown)
     target = document.value
     for part in path[:-1]:
         if not isinstance(target.get(part), dict):
@@ -75,10 +75,40 @@ def _apply(document: Document, kind: type[Section], override: str, origins: dict
     origins[path] = shown
 
 
+def _override_value(field: FieldInfo, text: str, shown: str) -> Any:
+    """The value of an override: as YAML reads it, but for a text key `2024` and `a: b` are text without quotes."""
+    if not allowed(field).startswith("text"):
+        return parse_value(text, shown)
+    try:
+        value = parse_value(text, shown)
+    except UserError:
+        return text
+    return value if value is None or isinstance(value, str) else text
+
+
+def validate(document: Document, kind: type[C], at: KeyPath) -> C:
+    """The value at `at` of a document as a section, with errors as `load_config` words them.
+
+    Raises:
+        UserError: one line for each error.
+    """
+    value: Any = document.value
+    for part in at:
+        value = value[part]
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise UserError("\n".join(_problems(document, kind, error.errors(include_url=False), {}, at))) from error
+
+
 def _problems(
-    document: Document, kind: type[Section], errors: list[ErrorDetails], origins: dict[KeyPath, str]
+    document: Document,
+    kind: type[Section],
+    errors: list[ErrorDetails],
+    origins: dict[KeyPath, str],
+    at: KeyPath = (),
 ) -> list[str]:
-    """The errors of pydantic as lines, in the order of the file."""
+    """The errors of pydantic as lines, in the order of the file; their places are meant from `at`."""
     found: list[tuple[KeyPath, str]] = []
     missing: list[tuple[KeyPath, str]] = []
     for details in errors:
@@ -90,8 +120,9 @@ def _problems(
     # A key that was misspelt is one error, not also a missing one.
     meant = {sentence for _, sentence in found if sentence.startswith("unknown key")}
     found += [(path, sentence) for path, sentence in missing if f"{_MEANT} {_dotted(path)}?" not in meant]
-    found.sort(key=lambda problem: document.line(problem[0]))
-    return [f"{_where(document, path, origins)}: {_dotted(path)}: {sentence}" for path, sentence in found]
+    placed = [((*at, *path), sentence) for path, sentence in found]
+    placed.sort(key=lambda problem: document.line(problem[0]))
+    return [f"{_where(document, path, origins)}: {_dotted(path)}: {sentence}" for path, sentence in placed]
 
 
 def _where(document: Document, path: KeyPath, origins: dict[KeyPath, str]) -> str:
@@ -109,6 +140,8 @@ def _sentence(kind: type[Section], path: KeyPath, details: ErrorDetails) -> str:
     if details["type"] == "extra_forbidden":
         return _unknown(kind, path)
     field = _field(kind, path)
+    if not path:
+        return f"a section is wanted, not {_given(details['input'])}"
     if field is None:  # an item of a list
         return f"{one_line(details['msg'], 120)}, not {_given(details['input'])}"
     if details["type"] == "missing":
@@ -170,8 +203,8 @@ def _model(kind: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
 
 
 def _field(kind: type[BaseModel], path: KeyPath) -> FieldInfo | None:
-    parent = _model(kind, path[:-1])
-    return parent.model_fields.get(str(path[-1])) if parent is not None and path else None
+    parent = _model(kind, path[:-1]) if path else None
+    return parent.model_fields.get(str(path[-1])) if parent is not None else None
 
 
 def _first_key(kind: type[BaseModel], path: KeyPath) -> str:

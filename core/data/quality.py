@@ -170,15 +170,21 @@ def data_facts(quality: Quality) -> list[Fact]:
     They speak of the whole set: of all files of `quality` together. The workflow measures pairs before they are split
     into training and validation.
     """
-    whole, gap = _names(quality.paths), quality.gap
+    whole = _names(quality.paths)
     kinds = ", ".join(f"{count} {kind}" for kind, count in quality.errors.items())
     errors = quality.rows - quality.valid
     return [
-        Fact("data.pairs", quality.valid, "pairs", n=quality.rows, source=f"valid rows of {whole}"),
-        Fact("data.unique_prompts", quality.unique_prompts, "prompts", n=quality.valid, source=f"prompts of {whole}"),
+        Fact("data.pairs", float(quality.valid), "pairs", n=quality.rows, source=f"valid rows of {whole}"),
+        Fact(
+            "data.unique_prompts",
+            float(quality.unique_prompts),
+            "prompts",
+            n=quality.valid,
+            source=f"prompts of {whole}",
+        ),
         Fact(
             "data.responses_per_prompt",
-            quality.responses_min if quality.valid else None,
+            float(quality.responses_min) if quality.valid else None,
             "responses",
             n=quality.unique_prompts,
             source=f"fewest different responses to one prompt; mean {quality.responses_mean:.2f},"

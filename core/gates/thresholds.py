@@ -1,0 +1,160 @@
+"""Thresholds: the gates as `configs/gates.yaml` has them, each a fact, a comparison and a number."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from core.config import Document, read, validate
+from core.config.models import Number, Section, Text, Whole
+from core.errors import UserError
+from core.text import one_line, printable
+from core.workspace import Workspace, templates
+
+FILE = "gates.yaml"
+
+Op = Literal["≥", "≤", ">", "<"]
+
+_OPS: dict[str, tuple[Op, Callable[[float, float], bool]]] = {
+    ">=": ("≥", operator.ge),
+    "<=": ("≤", operator.le),
+    ">": (">", operator.gt),
+    "<": ("<", operator.lt),
+}
+_COMPARE = dict(_OPS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """`threshold` is in `unit`. `enforce` names the stage for which `enforce_gates` looks at it, if any does."""
+
+    stage: int
+    name: str
+    title: str
+    fact: str
+    op: Op
+    threshold: float
+    unit: str = ""
+    enforce: str | None = None
+
+    @property
+    def target(self) -> str:
+        """'≥0.15', '≥95%'."""
+        percent = self.unit if self.unit == "%" else ""
+        return f"{self.op}{self.threshold:.12g}{percent}"
+
+    @property
+    def ascii_op(self) -> str:
+        """`>=` for `≥`, as gates.yaml and programs write it."""
+        return next(text for text, (sign, _) in _OPS.items() if sign == self.op)
+
+    def meets(self, value: float) -> bool:
+        """Whether a value in the gate's unit meets the threshold, exactly; what is not finite never does."""
+        return math.isfinite(value) and _COMPARE[self.op](value, self.threshold)
+
+
+class _Reference(Section):
+    file: Text = Field(description="A YAML file beside gates.yaml.", pattern=r"^[\w.-]+$")
+    key: Text = Field(description="A key of it with its section, such as constraints.kl_target.")
+
+
+class _Entry(Section):
+    stage: Whole = Field(description="Stage of the workflow.", ge=0, le=7)
+    name: Text = Field(description="Name of the gate, one of its kind in its stage.")
+    title: Text = Field(description="Name for people.")
+    fact: Text = Field(description="The fact that is judged.")
+    op: Literal[">=", "<=", ">", "<"] = Field(description="How the fact is compared with the threshold.")
+    threshold: Any = Field(description="A number, or {file, key} of one.")
+    unit: str = Field(default="", description="Unit of the threshold.")
+    enforce: Literal["preference_data", "dpo_training", "evaluation"] | None = Field(
+        default=None, description="The stage for which this gate is enforced on a given file or value."
+    )
+
+
+class _Threshold(Section):
+    threshold: Number = Field(description="The bound.")
+
+
+def load_gates(workspace: Workspace | None = None, config: Mapping[str, Any] | None = None) -> list[Gate]:
+    """The gates of `configs/gates.yaml`, in the order of the file.
+
+    Args:
+        workspace: without one the gates are those of the templates.
+        config: a DPO configuration that takes the place of `dpo_config.yaml` in thresholds, such as a run's own.
+
+    Raises:
+        UserError: an error in the file, or in a key that a threshold refers to, with file, line and key.
+    """
+    folder = templates() if workspace is None else workspace.configs
+    if not (folder / FILE).exists():
+        raise UserError(f"{folder / FILE} does not exist: 'dpotui init {folder.parent}' puts the template there")
+    document = read(folder / FILE)
+    entries = document.value.get("gates")
+    if not isinstance(entries, list) or set(document.value) != {"gates"}:
+        raise UserError(
+            f"{document.name}:1: one list 'gates:' is wanted, with stage, name, title, fact, op, threshold each"
+        )
+    found: list[Gate] = []
+    problems = []
+    for index in range(len(entries)):
+        try:
+            gate = _gate(document, index, folder, config)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if any((gate.stage, gate.name) == (other.stage, other.name) for other in found):
+            where = document.where(("gates", index, "name"))
+            problems.append(f"{where}: stage {gate.stage} has another gate '{printable(gate.name)}': name it otherwise")
+        found.append(gate)
+    if problems:
+        raise UserError("\n".join(problems))
+    return found
+
+
+def _gate(document: Document, index: int, folder: Path, config: Mapping[str, Any] | None) -> Gate:
+    at = ("gates", index)
+    entry = validate(document, _Entry, at)
+    if isinstance(entry.threshold, Mapping):
+        reference = validate(document, _Reference, (*at, "threshold"))
+        threshold = _referred(document.where((*at, "threshold")), reference, folder, config)
+    else:
+        only = Document(
+            document.name, {"threshold": entry.threshold}, {("threshold",): document.line((*at, "threshold"))}
+        )
+        threshold = validate(only, _Threshold, ()).threshold
+    sign, _ = _OPS[entry.op]
+    return Gate(
+        entry.stage,
+        one_line(entry.name, 60),
+        one_line(entry.title, 60),
+        one_line(entry.fact, 60),
+        sign,
+        threshold,
+        one_line(entry.unit, 30),
+        entry.enforce,
+    )
+
+
+def _referred(where: str, reference: _Reference, folder: Path, config: Mapping[str, Any] | None) -> float:
+    """The number that a threshold refers to."""
+    path = tuple(reference.key.split("."))
+    if config is not None and reference.file == "dpo_config.yaml":
+        document = Document("the run's configuration", dict(config))
+    else:
+        document = read(folder / reference.file)
+    value: Any = document.value
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if value is None:
+        raise UserError(f"{where}: {document.name} has no key {printable(reference.key)}")
+    only = Document(document.name, {"threshold": value}, {("threshold",): document.line(path)})
+    try:
+        return validate(only, _Threshold, ()).threshold
+    except UserError:
+        raise UserError(f"{document.where(path)}: {printable(reference.key)}: must be a number") from None
