@@ -1,0 +1,292 @@
+"""The workbench: modes on number keys over one picture of the workspace that is renewed twice a second."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from functools import cached_property
+from typing import Any, ClassVar, Literal, cast
+
+from textual import events
+from textual._compositor import ChopsUpdate, LayoutUpdate
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
+from textual.driver import Driver
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Input
+
+from core.errors import UserError
+from core.store import Database, open_store, runs
+from core.text import printable
+from core.workspace import Workspace
+from dpotui import theme
+from dpotui.live import Poller, Probe, Snapshot, probe_engine
+from dpotui.notices import notices
+from dpotui.paint import Painted, Painter
+from dpotui.palette import WorkbenchCommands
+from dpotui.screens.gates import GatesScreen
+from dpotui.screens.keys import keys_screen
+from dpotui.screens.mode import ModeScreen
+from dpotui.screens.plan import PlanScreen
+from dpotui.screens.runs import RunsScreen
+from dpotui.screens.stage import StageScreen
+from dpotui.screens.start import Start
+from dpotui.stages import Action
+from dpotui.terminal import TerminalDriver, leave_on_signals
+
+Severity = Literal["information", "warning", "error"]
+
+
+class NewSnapshot(Message):
+    """runs.db changed. Only the newest one counts."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, NewSnapshot)
+
+
+class Workbench(App[None]):
+    TITLE = "dpotui"
+    CSS_PATH = "workbench.tcss"
+    MODES: ClassVar[dict[str, Any]] = {
+        "Plan": PlanScreen,
+        "Stage": StageScreen,
+        "Gates": GatesScreen,
+        "Runs": RunsScreen,
+    }
+    DEFAULT_MODE = "Plan"
+    COMMANDS = {WorkbenchCommands}  # noqa: RUF012 - declared so by App
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "mode('Plan')", "Plan", show=False, id="app.plan"),
+        Binding("2", "mode('Stage')", "Stage", show=False, id="app.stage"),
+        Binding("3", "mode('Gates')", "Gates", show=False, id="app.gates"),
+        Binding("4", "mode('Runs')", "Runs", show=False, id="app.runs"),
+        Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
+        Binding("q", "leave", "Leave", id="app.leave"),
+        Binding("ctrl+q,ctrl+c", "leave", "Leave", show=False, priority=True, id="app.leave-now"),
+    ]
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        in_process: bool = False,
+        clock: Callable[[], float] | None = None,
+        probe: Probe = probe_engine,
+        who: str | None = None,
+    ) -> None:
+        """
+        Args:
+            workspace: the one that is worked on.
+            in_process: runs are executed in this process, so none is started for them.
+            clock: what time it is, for tests.
+            probe: how it is found out whether an engine lives, for tests.
+            who: the name under which items are ticked; that of the user when not given.
+        """
+        super().__init__()
+        self.workspace = workspace
+        self.in_process = in_process
+        self.snapshot: Snapshot | None = None
+        self.left_with: int = 0  # exit code
+        self._who = who
+        self._painter = Painter()
+        self._told: Snapshot | None = None
+        arguments: dict[str, Any] = {"clock": clock} if clock is not None else {}
+        self._poller = Poller(workspace, self._deliver, self._poll_failed, probe=probe, **arguments)
+        for own in theme.THEMES:
+            self.register_theme(own)
+        self.theme = theme.PLAIN.name if self.no_color else theme.DARK.name
+        self.animation_level = "none"
+
+    # What screens use
+
+    @cached_property
+    def db(self) -> Database:
+        """The connection for what this client writes: ticks, notes, commands."""
+        return open_store(self.workspace.database)
+
+    @cached_property
+    def who(self) -> str:
+        return self._who or getpass.getuser()
+
+    def say(self, words: str, severity: Severity = "information") -> None:
+        """A notice; its words are text."""
+        self.notify(printable(words), severity=severity, markup=False, timeout=8 if severity == "error" else 4)
+
+    def written(self) -> None:
+        """This client wrote something: show it now."""
+        self._poller.nudge()
+
+    def watch_run(self, run_id: str | None) -> None:
+        self._poller.watch(run_id)
+
+    # Where one goes
+
+    @property
+    def mode_screen(self) -> ModeScreen:
+        """The mode in front, below any dialog."""
+        return cast(ModeScreen, self.screen_stack[0])
+
+    async def action_mode(self, mode: str) -> None:
+        if mode != self.current_mode and not self.screen.is_modal:
+            await self.switch_mode(mode)
+
+    async def open_stage(self, stage: int) -> StageScreen:
+        await self.switch_mode("Stage")
+        screen = cast(StageScreen, self.mode_screen)
+        screen.stage = stage
+        return screen
+
+    async def open_run(self, run_id: str) -> None:
+        run = runs.get(self.db, run_id)
+        screen = await self.open_stage(run.stage)
+        screen.show_run(run)
+
+    async def open_item(self, item_id: str) -> None:
+        await self.switch_mode("Plan")
+        cast(PlanScreen, self.mode_screen).open_item(item_id)
+
+    def start_run(self, action: Action) -> None:
+        self.push_screen(Start(action), self.run_started)
+
+    async def run_started(self, run_id: str | None) -> None:
+        """The start dialog was closed."""
+        if run_id:
+            self.written()
+            await self.open_run(run_id)
+
+    def action_keys(self) -> None:
+        self.push_screen(keys_screen(self.screen.active_bindings.values()))
+
+    def action_leave(self) -> None:
+        self.exit()
+
+    # The poll
+
+    def on_mount(self) -> None:
+        if not self.is_headless:
+            leave_on_signals(self.leave_now, at_once=not self.in_process)
+        self._poller.start()
+
+    def on_unmount(self) -> None:
+        self._poller.stop()
+
+    def _deliver(self, snapshot: Snapshot) -> None:
+        """Called by the poller's thread."""
+        self.post_message(NewSnapshot(snapshot))
+
+    def _poll_failed(self, error: BaseException) -> None:
+        self.call_later(self._give_up, error)
+
+    def _give_up(self, error: BaseException) -> None:
+        """A client that stopped looking must not look alive."""
+        if not isinstance(error, UserError | sqlite3.Error):
+            raise error
+        self.left_with = 2
+        self.exit(return_code=2, message=f"dpotui: {self.workspace.database}: {printable(str(error))}")
+
+    def on_new_snapshot(self, event: NewSnapshot) -> None:
+        self.snapshot = event.snapshot
+        for words, severity, bell in notices(self._told, event.snapshot):
+            self.say(words, severity)
+            if bell:
+                self.bell()
+        self._told = event.snapshot
+        self.mode_screen.refresh_all()
+
+    # The terminal
+
+    def leave_now(self, code: int) -> None:
+        self.left_with = code
+        self.exit(return_code=code)
+
+    def engine_failed(self, error: BaseException) -> None:
+        """Called by the thread of the engine in this process."""
+        self.call_later(self.say, f"the engine ended: {error}", "error")
+
+    def hang_up(self) -> None:
+        """The terminal is gone."""
+        self.leave_now(129)
+
+    def repaint_all(self) -> None:
+        """What stands on the terminal is not known any more."""
+        self._painter.forget()
+        if self._running and self.screen_stack:
+            self.screen.refresh(layout=True)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return theme.DEFAULTS
+
+    def get_driver_class(self) -> type[Driver]:
+        return TerminalDriver
+
+    def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        driver = self._driver
+        if isinstance(driver, TerminalDriver):
+            if not driver.ready():
+                return
+            if isinstance(renderable, LayoutUpdate | ChopsUpdate):
+                renderable = Painted(self._painter, renderable)
+        super()._display(screen, renderable)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._painter.forget()
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        return ()
+
+    def on_descendant_focus(self) -> None:
+        # The palette's own field: a blinking cursor costs the line 440 bytes a second.
+        if isinstance(self.screen, CommandPalette):
+            for field in self.screen.query(Input):
+                field.cursor_blink = False
+
+
+def open_workbench(workspace: Workspace, in_process: bool = False) -> None:
+    """Open the terminal on a workspace; returns when the person leaves it.
+
+    Raises:
+        SystemExit: it was ended by a signal or the terminal is gone.
+    """
+    # A mouse that is reported goes on being reported after the line dropped: into the person's own shell.
+    mouse = "SSH_CONNECTION" not in os.environ
+    app = Workbench(workspace, in_process=in_process)
+    if in_process:
+        _run_with_engine(app, mouse)
+    else:
+        app.run(mouse=mouse)
+    if app.left_with:
+        raise SystemExit(app.left_with)
+    _farewell(workspace)
+
+
+def _run_with_engine(app: Workbench, mouse: bool) -> None:
+    """Execute runs in this process; one that is on when the person leaves goes on detached."""
+    from core.engine.host import InProcessEngine
+
+    engine = InProcessEngine(app.workspace, on_failure=app.engine_failed)
+    engine.start()
+    try:
+        app.run(mouse=mouse)
+    finally:
+        engine.stop(hand_over=True)
+
+
+def _farewell(workspace: Workspace) -> None:
+    """Say that a run goes on, and how to come back."""
+    with closing(open_store(workspace.database)) as db:
+        for run in reversed(runs.listing(db, states=("running", "paused", "stopping", "queued"))):
+            step = f", step {run.step}/{run.steps}" if run.steps else ""
+            print(f"{run.id} {'waits in the queue' if run.state == 'queued' else f'goes on ({run.state}{step})'}")  # noqa: T201
+    print(f"come back with: dpotui {shlex.quote(str(workspace.root))}")  # noqa: T201

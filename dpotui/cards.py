@@ -1,0 +1,146 @@
+"""What the cards say of an item, a gate and a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from core.checklist import Item, ItemState
+from core.store.artifacts import Artifact
+from core.store.facts import Fact
+from core.store.runs import Run
+from core.store.ticks import Change
+from dpotui import roles, say
+from dpotui.commands.checklist_view import described, text_of
+from dpotui.live import Watched
+from dpotui.widgets.card import BLANK, Entry
+
+if TYPE_CHECKING:
+    from core.gates import GateResult
+
+
+def of_item(item: Item, state: ItemState, changes: Sequence[Change], now: float) -> list[Entry]:
+    entries = [Entry("", text_of(item, state), "title"), BLANK]
+    if item.children:
+        entries.append(Entry("done", f"{state.done} of {state.total}"))
+        entries += [Entry("failing", str(state.failing), "bad")] if state.failing else []
+        entries += [Entry("stale", str(state.stale), "warn")] if state.stale else []
+    else:
+        word = {"done": "done", "open": "open", "partial": "in part"}[state.state]
+        by = f" by {state.by}" if state.by else ""
+        when = f", {say.date(state.time)} ({say.age(now, state.time)} ago)" if state.by and state.time else ""
+        entries.append(Entry("state", f"{word}{by}{when}", "good" if state.state == "done" else ""))
+    if state.override:
+        entries.append(Entry("override", "a person says otherwise than what was measured", "warn"))
+    if state.verdict:
+        entries.append(Entry("verdict", state.verdict, roles.VERDICTS[state.verdict]))
+    if state.value is not None:
+        entries.append(Entry("value", state.value))
+    if item.target is not None:
+        entries.append(Entry("target", str(item.target)))
+    entries += [Entry(label, words) for label, words in (("why", state.why), ("note", state.note or "")) if words]
+    if state.fact is not None:
+        entries += of_fact(state.fact, now)
+    elif item.facts:
+        entries.append(Entry("waits for", ", ".join(item.facts), "dim"))
+    for evidence in state.evidence:
+        stale = f" ({evidence.stale})" if evidence.stale else ""
+        entries.append(Entry("evidence", f"{evidence.kind} {evidence.text}{stale}, {evidence.who}"))
+    if item.code:
+        entries += [BLANK, Entry("", item.code, "dim", code=True)]
+    if changes:
+        entries += [BLANK, Entry("", "History", "title")]
+        entries += [Entry("", described(change), "dim") for change in changes]
+    entries += [BLANK, Entry("in", f"{item.file}:{item.line}", "faint"), Entry("id", item.id, "faint")]
+    return entries
+
+
+def of_fact(fact: Fact, now: float) -> list[Entry]:
+    entries = [Entry("fact", fact.name)]
+    if fact.value is not None:
+        entries.append(Entry("measured", say.value(fact.value, fact.unit) + _interval(fact.low, fact.high)))
+    if fact.n is not None:
+        entries.append(Entry("n", str(fact.n)))
+    if fact.run:
+        entries.append(Entry("run", fact.run))
+    entries.append(Entry("when", f"{say.date(fact.time)} ({say.age(now, fact.time)} ago)"))
+    entries += [Entry("source", fact.source)] if fact.source else []
+    entries += [Entry("on", f"{path}  {digest[:12]}", "dim") for path, digest in fact.inputs.items()]
+    return entries
+
+
+def of_gate(result: GateResult, now: float) -> list[Entry]:
+    gate = result.gate
+    entries = [
+        Entry("", f"Stage {gate.stage}  {gate.title}", "title"),
+        Entry("verdict", result.verdict, roles.VERDICTS[result.verdict]),
+        Entry("value", ("—" if result.value is None else result.shown) + _interval(result.low, result.high)),
+        Entry("target", f"{gate.target}  {gate.unit}".rstrip("% ")),
+    ]
+    entries += [Entry("n", str(result.n))] if result.n is not None else []
+    entries += [Entry("run", result.run)] if result.run else []
+    entries += [Entry("when", f"{say.date(result.time)} ({say.age(now, result.time)} ago)")] if result.time else []
+    entries += [Entry("source", result.source)] if result.source else []
+    entries += [Entry("why", result.reason)] if result.reason else []
+    return [*entries, Entry("fact", gate.fact, "faint"), Entry("gate", gate.name, "faint")]
+
+
+def of_run(watched: Watched, artifacts: Sequence[Artifact], now: float) -> list[Entry]:
+    run = watched.run
+    name = "" if run.name == run.id else f"  {run.name}"
+    entries = [Entry("", f"{run.id}{name}", "title"), Entry("state", state_words(run), roles.STATES[run.state])]
+    entries += [Entry("error", run.error, "bad")] if run.error else []
+    entries += [Entry("try", run.hint, "warn")] if run.hint else []
+    entries += [Entry("step", f"{run.step} of {run.steps}")] if run.steps else []
+    entries.append(Entry("created", f"{say.date(run.created)} ({say.age(now, run.created)} ago)"))
+    if run.started:
+        entries.append(Entry("took", say.span((run.ended or now) - run.started)))
+    entries += [Entry("parent", run.parent)] if run.parent else []
+    entries += [Entry("config", run.config_path)] if run.config_path else []
+    entries += [Entry("output", run.output_dir)] if run.output_dir else []
+    entries.append(Entry("seed", str(run.seed)))
+    if watched.commands:
+        entries += [BLANK, Entry("", "Commands", "title")]
+        for command in watched.commands:
+            answer = command.answer if command.obeyed else "waits for the next step"
+            entries.append(Entry(command.verb, f"{say.clock(command.time)} {command.who}: {answer}"))
+    if watched.facts:
+        entries += [BLANK, Entry("", "Facts", "title")]
+        for fact in watched.facts.values():
+            said = fact.text or say.value(fact.value, fact.unit) if fact.value is not None else f"— {fact.source}"
+            entries.append(Entry("", f"{fact.name}  {said}{_interval(fact.low, fact.high)}"))
+    if watched.log:
+        entries += [BLANK, Entry("", "Log, last lines", "title")]
+        entries += [Entry("", f"{say.clock(line.time)} {line.text}", code=True) for line in watched.log[-10:]]
+    if artifacts:
+        entries += [BLANK, Entry("", "Artifacts", "title")]
+        for artifact in artifacts:
+            size = f"{artifact.bytes / 1e6:.1f} MB" if artifact.bytes >= 1e5 else f"{artifact.bytes / 1e3:.1f} kB"
+            entries.append(Entry("", f"{artifact.path}  {artifact.kind}  {size}  {artifact.sha256[:12]}"))
+    if run.inputs:
+        entries += [BLANK, Entry("", "Inputs", "title")]
+        entries += [Entry("", f"{path}  {digest[:12]}") for path, digest in run.inputs.items()]
+    entries += [BLANK, Entry("", "Configuration", "title"), Entry("", _yaml(run.config), code=True)]
+    return entries
+
+
+def state_words(run: Run) -> str:
+    if run.state == "running" and run.phase:
+        return f"running, {run.phase}"
+    return run.state
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return f"  [{say.value(low)}, {say.value(high)}]" if low is not None and high is not None else ""
+
+
+def _yaml(config: dict[str, object], indent: str = "") -> str:
+    """A configuration as it reads in its file, without loading a YAML writer."""
+    lines = []
+    for key, value in config.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", _yaml(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key}: {json.dumps(value, ensure_ascii=False)}")
+    return "\n".join(lines)

@@ -1,0 +1,283 @@
+"""The poll of runs.db: a thread looks twice a second and hands over one immutable picture of the workspace."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from core.errors import UserError
+from core.store import Database, engines, log, open_store, runs
+from core.store import commands as command_store
+from core.store import facts as fact_store
+from core.store.commands import Command
+from core.store.facts import Fact
+from core.store.log import Line
+from core.store.runs import Run
+from core.workspace import Workspace
+from dpotui.pace import Pace
+from dpotui.series import Recorder, Series
+from dpotui.widgets.plot import number
+
+if TYPE_CHECKING:
+    from core.checklist import Item, ItemState
+    from core.gates import GateResult
+
+INTERVAL = 0.5
+# How often what does not pass through runs.db is looked at: engines that died, files and configurations that changed.
+_OUTSIDE = 2.0
+# Runs in the picture; older ones are paged by the list that shows them.
+RUNS = 200
+LOG_LINES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Whether something would execute a run now."""
+
+    known: bool = False  # it was looked for
+    alive: bool = False
+    heartbeat: float = 0.0  # seconds since its last sign of life
+    hosting: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """All that is shown of one run."""
+
+    run: Run
+    series: Mapping[str, Series] = field(default_factory=dict)
+    log: tuple[Line, ...] = ()
+    commands: tuple[Command, ...] = ()  # newest first
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How the workspace stands. Never changed; a newer one takes its place."""
+
+    workspace: Workspace
+    time: float
+    runs: tuple[Run, ...] = ()  # newest first
+    total_runs: int = 0
+    live: Run | None = None  # what is executed now, or waits for it
+    eta: float | None = None  # seconds
+    engine: Engine = field(default_factory=Engine)
+    roots: tuple[Item, ...] = ()
+    states: Mapping[str, ItemState] = field(default_factory=dict)
+    gates: tuple[GateResult, ...] = ()
+    problem: str | None = None  # what keeps checklists or gates from being read
+    judged: bool = False  # checklists and gates were looked at
+    watched: Watched | None = None
+    key_facts: Mapping[str, str] = field(default_factory=dict)  # what a run came to, by its id
+
+    def run(self, run_id: str | None) -> Run | None:
+        return next((run for run in self.runs if run.id == run_id), None)
+
+    def latest(self, kinds: tuple[str, ...]) -> Run | None:
+        """The live run of these kinds, else the newest."""
+        of_kind = [run for run in self.runs if run.kind in kinds]
+        return next((run for run in of_kind if run.state in runs.LIVE), of_kind[0] if of_kind else None)
+
+
+# What tells runs of a kind apart, in the order in which it is said.
+_KEY_FACTS = (
+    ("dpo.kl_divergence", "kl"),
+    ("dpo.preference_accuracy", "acc"),
+    ("dpo.preference_gap", "gap"),
+    ("sft.perplexity", "ppl"),
+    ("data.pairs", "pairs"),
+    ("data.preference_gap", "gap"),
+    ("init.kl_divergence", "kl"),
+)
+
+
+def _told(facts: Mapping[str, Fact], name: str, label: str) -> str:
+    value = facts[name].value
+    return f"{label} {number(value)} " if value is not None else f"{label} — "
+
+
+Clock = Callable[[], float]
+Probe = Callable[[Workspace, Database], bool]
+
+
+def probe_engine(workspace: Workspace, db: Database) -> bool:
+    """Whether an engine lives; runs whose engine is gone are marked interrupted."""
+    from core.engine import client
+
+    client.reap(workspace, db)
+    return client.engine_alive(workspace)
+
+
+class Reader:
+    """Builds snapshots; used by one thread, which owns its connection.
+
+    What is expensive is looked at only when what it depends on changed.
+    """
+
+    def __init__(self, workspace: Workspace, clock: Clock = time.time, probe: Probe = probe_engine) -> None:
+        self._workspace, self._clock, self._probe = workspace, clock, probe
+        self._db = open_store(workspace.database)
+        self._version = -1
+        self._outside = -_OUTSIDE
+        self._judged_key: tuple[object, ...] = ()
+        self._pace = Pace()
+        self._recorder = Recorder()
+        self._log: list[Line] = []
+        self._told: dict[str, tuple[Run, str]] = {}
+        self._last = Snapshot(workspace, clock())
+
+    def close(self) -> None:
+        self._db.close()
+
+    def look(self, watch: str | None, *, judge: bool = True) -> Snapshot | None:
+        """The newest picture, or None when nothing changed since the last one.
+
+        Args:
+            watch: the run whose metrics and log are wanted.
+            judge: look at checklists, gates and the engine too. The first picture does without, to be there at once.
+        """
+        now = self._clock()
+        outside = judge and not 0 <= now - self._outside < _OUTSIDE
+        engine = self._engine(now) if outside else self._last.engine
+        version = self._db.execute("PRAGMA data_version").fetchone()[0]
+        watched = self._last.watched.run.id if self._last.watched else None
+        stands = (version, watch, engine) == (self._version, watched, self._last.engine)
+        if stands and not outside and (self._last.judged or not judge):
+            return None
+        new = self._last
+        if not stands:
+            self._version = version
+            new = replace(self._runs(new, now), engine=engine, watched=self._watch(watch))
+        if judge:
+            new = self._judge(new, force=outside)
+        if outside:
+            self._outside = now
+        # Ages on screen are told anew once a minute.
+        if new == self._last and now - self._last.time < 60:
+            return None
+        self._last = replace(new, time=now)
+        return self._last
+
+    def _engine(self, now: float) -> Engine:
+        alive = self._probe(self._workspace, self._db)
+        last = engines.latest(self._db)
+        if not alive or last is None:
+            return Engine(True, alive)
+        # In steps of its own interval: a heartbeat that comes is no news.
+        silent = max(0.0, now - last.heartbeat)
+        return Engine(True, True, 0.0 if silent < 15 else float(round(silent / 5) * 5), last.hosting)
+
+    def _runs(self, last: Snapshot, now: float) -> Snapshot:
+        found = tuple(runs.listing(self._db, limit=RUNS))
+        total = self._db.execute("SELECT count(*) FROM runs").fetchone()[0]
+        live = next((run for run in found if run.state in runs.LIVE), None)
+        live = live or next((run for run in reversed(found) if run.state == "queued"), None)
+        eta = self._pace.eta(live, now)
+        return replace(last, runs=found, total_runs=total, live=live, eta=eta, key_facts=self._key_facts(found))
+
+    def _key_facts(self, found: tuple[Run, ...]) -> dict[str, str]:
+        """The few facts that tell runs apart. Those of a run that ended do not change any more."""
+        told = {}
+        for run in found:
+            known = self._told.get(run.id)
+            if known is None or known[0] != run or run.ended is None:
+                measured = fact_store.of_run(self._db, run.id)
+                known = (run, " ".join(_told(measured, *fact) for fact in _KEY_FACTS if fact[0] in measured))
+            told[run.id] = known
+        self._told = told
+        return {run_id: words for run_id, (_, words) in told.items()}
+
+    def _watch(self, watch: str | None) -> Watched | None:
+        if watch is None:
+            return None
+        try:
+            run = runs.get(self._db, watch)
+        except UserError:
+            return None
+        if self._recorder.run != watch:
+            self._log = []
+        after = self._log[-1].id if self._log else 0
+        self._log = [*self._log, *log.lines(self._db, watch, after=after, limit=LOG_LINES)][-LOG_LINES:]
+        return Watched(
+            run,
+            self._recorder.read(self._db, run),
+            tuple(self._log),
+            tuple(command_store.of_run(self._db, watch, limit=5)),
+            fact_store.of_run(self._db, watch),
+        )
+
+    def _judge(self, snapshot: Snapshot, *, force: bool) -> Snapshot:
+        from core import checklist, gates
+
+        tables = "SELECT (SELECT max(id) FROM facts), (SELECT max(id) FROM tick_history), (SELECT max(time) FROM ticks)"
+        key = tuple(self._db.execute(tables).fetchone())
+        if key == self._judged_key and snapshot.judged and not force:
+            return snapshot
+        self._judged_key = key
+        problem = None
+        roots, states, results = snapshot.roots, snapshot.states, snapshot.gates
+        try:
+            roots = tuple(checklist.load_tree(self._workspace))
+            states = checklist.states(self._db, self._workspace, roots)
+        except UserError as error:
+            problem = str(error)
+        try:
+            results = tuple(gates.evaluate(self._db, self._workspace))
+        except UserError as error:
+            problem = problem or str(error)
+        return replace(snapshot, roots=roots, states=states, gates=results, problem=problem, judged=True)
+
+
+class Poller:
+    """The thread that looks. A plain one: it must not be cancelled half-way through a read, and ends by an event."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        deliver: Callable[[Snapshot], None],
+        fail: Callable[[BaseException], None],
+        clock: Clock = time.time,
+        probe: Probe = probe_engine,
+    ) -> None:
+        self._workspace, self._clock, self._probe = workspace, clock, probe
+        self._deliver, self._fail = deliver, fail
+        self._watch: str | None = None
+        self._wake, self._end = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name="runs-db", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._end.set()
+        self._wake.set()
+        self._thread.join(2.0)
+
+    def watch(self, run_id: str | None) -> None:
+        """Choose the run whose metrics and log the snapshots carry."""
+        if run_id != self._watch:
+            self._watch = run_id
+            self._wake.set()
+
+    def nudge(self) -> None:
+        """Look now: this client wrote something."""
+        self._wake.set()
+
+    def _work(self) -> None:
+        try:
+            reader = Reader(self._workspace, self._clock, self._probe)
+            first = True
+            while not self._end.is_set():
+                snapshot = reader.look(self._watch, judge=not first)
+                if snapshot is not None:
+                    self._deliver(snapshot)
+                if not first:
+                    self._wake.wait(INTERVAL)
+                    self._wake.clear()
+                first = False
+            reader.close()
+        except BaseException as error:  # shown by the app: a client that stopped looking must not look alive
+            self._fail(error)

@@ -1,0 +1,77 @@
+"""The commands of the palette: every stage, every run, what can be started, every item that can be ticked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+from textual.markup import escape
+
+from core.text import one_line
+from dpotui.commands.checklist_view import text_of
+from dpotui.stages import ACTIONS, STAGES
+from dpotui.widgets.status import MODES
+
+if TYPE_CHECKING:
+    from dpotui.app import Workbench
+
+
+class _Command(NamedTuple):
+    text: str
+    help: str
+    act: Callable[[], object]
+    common: bool  # offered before anything was typed
+
+
+class WorkbenchCommands(Provider):
+    @property
+    def _bench(self) -> Workbench:
+        return cast("Workbench", self.app)
+
+    def _commands(self) -> Iterator[_Command]:
+        bench = self._bench
+        for number, mode in enumerate(MODES, 1):
+            yield _Command(f"Go to {mode}", f"key {number}", partial(bench.action_mode, mode), True)
+        for action in ACTIONS.values():
+            yield _Command(f"Start {action.title}", action.config, partial(bench.start_run, action), True)
+        for stage in STAGES:
+            yield _Command(
+                f"Stage {stage.number}: {stage.title}", "its screen", partial(bench.open_stage, stage.number), True
+            )
+        yield _Command("Keys", "all keys of this screen", bench.action_keys, True)
+        for theme in sorted(bench.available_themes):
+            own = theme.startswith("dpotui-")
+            yield _Command(f"Theme: {theme}", "colours", partial(setattr, bench, "theme", theme), own)
+        yield _Command("Leave", "a run goes on", bench.action_leave, True)
+        snapshot = bench.snapshot
+        if snapshot is None:
+            return
+        for run in snapshot.runs:
+            yield _Command(f"Run {run.id}", f"{run.kind}, {run.state}", partial(bench.open_run, run.id), False)
+        for root in snapshot.roots:
+            for item in root.walk():
+                state = snapshot.states.get(item.id)
+                if item.leaf and state is not None:
+                    words = one_line(text_of(item, state), 90)
+                    yield _Command(
+                        f"Item: {words}", f"{state.state}, {item.id}", partial(bench.open_item, item.id), False
+                    )
+
+    async def discover(self) -> Hits:
+        for command in self._commands():
+            if command.common:
+                yield DiscoveryHit(Content(command.text), command.act, text=command.text, help=escape(command.help))
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for command in self._commands():
+            score, offsets = matcher.fuzzy_search.match(query, command.text)
+            if score > 0:
+                # Words of a checklist are text: the matcher's own highlighting would read markup in them.
+                shown = Content(command.text)
+                for offset in offsets:
+                    shown = shown.stylize(matcher.match_style, offset, offset + 1)
+                yield Hit(score, shown, command.act, text=command.text, help=escape(command.help))

@@ -1,0 +1,49 @@
+"""How times, spans of time and values are said: short, with units, the same everywhere."""
+
+from __future__ import annotations
+
+import time as _time
+
+from dpotui.widgets.plot import number
+
+
+def clock(moment: float) -> str:
+    return _time.strftime("%H:%M:%S", _time.localtime(moment))
+
+
+def date(moment: float | None) -> str:
+    return _time.strftime("%Y-%m-%d %H:%M", _time.localtime(moment)) if moment else "—"
+
+
+def span(seconds: float) -> str:
+    """A time that something takes: 08:31, 2:08:31, 3 d 04 h."""
+    whole = max(0, round(seconds))
+    if whole >= 2 * 86400:
+        return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute:02d}:{second:02d}"
+
+
+def age(now: float, moment: float | None) -> str:
+    """How long ago something was: now, 5 m, 3 h, 2 d."""
+    if not moment:
+        return "—"
+    seconds = max(0.0, now - moment)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return "now"
+
+
+def value(amount: float | None, unit: str = "") -> str:
+    if amount is None:
+        return "—"
+    text = number(amount)
+    return f"{text}%" if unit == "%" else f"{text} {unit}".rstrip()
+
+
+def bar(done: int, total: int, width: int) -> tuple[str, str]:
+    """A bar of `width` cells: what is done, and what is left of it."""
+    filled = min(width, width * done // total) if total > 0 else 0
+    return "━" * filled, "╌" * (width - filled)

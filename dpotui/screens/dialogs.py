@@ -1,0 +1,147 @@
+"""Dialogs: a few fields with a check of what was written in them, a yes or no, and a card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from core.errors import UserError
+from core.text import printable
+from dpotui.widgets.card import Card, Entry
+
+DIALOG_CSS = """
+{name} {{
+    align: center middle;
+    & > .box {{
+        width: {width}; max-width: 95%; height: auto; max-height: 95%; background: $surface;
+        border: round $primary; border-title-color: $primary; border-title-style: bold; padding: 0 1;
+        border-subtitle-color: $dim;
+        & Static {{ width: 1fr; height: auto; }}
+        & .label {{ color: $dim; margin-top: 1; }}
+        & .error {{ color: $error; text-style: bold; display: none; margin-top: 1; }}
+        & .error.-shown {{ display: block; }}
+        & Input {{ border: none; height: 1; padding: 0 1; background: $panel; width: 1fr; }}
+        & Input:focus {{ border: none; background: $panel-lighten-1; background-tint: $foreground 0%; }}
+    }}
+}}
+"""
+
+
+def text(words: str, classes: str = "") -> Static:
+    """Foreign or own words, as they are."""
+    return Static(printable(words), markup=False, classes=classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    label: str
+    value: str = ""
+    hint: str = ""
+
+
+class Ask(ModalScreen[bool]):
+    """Asks for some words. `submit` gets them and raises UserError when they cannot be taken: it is shown, and the
+    person mends it in place."""
+
+    DEFAULT_CSS = DIALOG_CSS.format(name="Ask", width=76)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(False)", "Cancel", id="ask.cancel"),
+    ]
+
+    def __init__(
+        self,
+        title: str,
+        words: str,
+        fields: Sequence[Field],
+        submit: Callable[[list[str]], None],
+        *,
+        sure: str = "save",
+    ) -> None:
+        super().__init__()
+        self._title, self._words, self._fields, self._submit, self._sure = title, words, fields, submit, sure
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box") as box:
+            box.border_title = Content(printable(self._title))
+            box.border_subtitle = "enter save · escape cancel"
+            if self._words:
+                yield text(self._words)
+            for field in self._fields:
+                yield text(field.label, "label")
+                entry = Input(field.value, placeholder=field.hint)
+                entry.cursor_blink = False
+                yield entry
+            yield text("", "error")
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        try:
+            self._submit([field.value.strip() for field in self.query(Input)])
+        except UserError as error:
+            shown = self.query_one(".error", Static)
+            shown.update(printable(str(error)))
+            shown.add_class("-shown")
+        else:
+            self.dismiss(True)
+
+
+class Confirm(ModalScreen[bool]):
+    """A question that is answered with one key; anything but yes is no."""
+
+    DEFAULT_CSS = DIALOG_CSS.format(name="Confirm", width=66)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "dismiss(True)", "Yes", id="confirm.yes"),
+        Binding("n,escape,enter,q", "dismiss(False)", "No", key_display="n", id="confirm.no"),
+    ]
+
+    def __init__(self, title: str, words: str) -> None:
+        super().__init__()
+        self._title, self._words = title, words
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box") as box:
+            box.border_title = Content(printable(self._title))
+            box.border_subtitle = "y yes · n no"
+            yield text(self._words)
+
+
+class CardScreen(ModalScreen[None]):
+    """A card over the screen, where there is no pane for it."""
+
+    DEFAULT_CSS = """
+    CardScreen {
+        align: center middle;
+        & > Card {
+            width: 100; max-width: 95%; height: 80%; background: $surface; border: round $primary;
+            border-title-color: $primary; border-title-style: bold; border-subtitle-color: $dim;
+        }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,q", "dismiss", "Close", key_display="esc", id="card.close"),
+    ]
+
+    def __init__(self, title: str, entries: Sequence[Entry]) -> None:
+        super().__init__()
+        self._title, self._entries = title, entries
+
+    def compose(self) -> ComposeResult:
+        card = Card()
+        card.border_title = Content(printable(self._title))
+        card.border_subtitle = "escape close"
+        yield card
+
+    def on_mount(self) -> None:
+        card = self.query_one(Card)
+        card.fill(self._entries)
+        card.focus()

@@ -1,0 +1,42 @@
+"""All keys of a screen, read from its bindings: what is listed works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from textual.binding import ActiveBinding
+
+from dpotui.screens.dialogs import CardScreen
+from dpotui.screens.names import key_name
+from dpotui.widgets.card import BLANK, Entry
+
+_GROUPS = (
+    ("Everywhere", ("app", "screen")),
+    ("Runs", ("run", "runs")),
+    ("Stages", ("stage",)),
+    ("Items", ("item",)),
+    ("Charts", ("charts",)),
+    ("Log", ("log",)),
+    ("Lists", ("list", "card")),
+)
+
+
+def keys_screen(active: Iterable[ActiveBinding]) -> CardScreen:
+    """The keys that would be answered now, by what they belong to."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for entry in active:
+        binding = entry.binding
+        id_ = binding.id
+        if id_ is None or not binding.description:
+            continue
+        keys = found.setdefault(id_, (entry.tooltip or binding.description, []))[1]
+        keys.append(binding.key_display or key_name(binding.key))
+    entries: list[Entry] = []
+    for title, owners in _GROUPS:
+        rows = [(keys, words) for id_, (words, keys) in found.items() if id_.split(".")[0] in owners]
+        if not rows:
+            continue
+        entries += [BLANK] if entries else []
+        entries.append(Entry("", title, "title"))
+        entries += [Entry(" ".join(keys), words) for keys, words in rows]
+    return CardScreen("Keys", entries)

@@ -1,0 +1,109 @@
+"""What a person asks of runs on any screen that shows one: start, pause, stop, checkpoint, resume."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+
+from core.errors import UserError
+from core.store import commands, runs
+from core.store.commands import Verb
+from core.store.runs import Run
+from dpotui.screens.dialogs import Confirm
+from dpotui.screens.mode import ModeScreen
+from dpotui.stages import ACTIONS, Action
+
+
+class CommandsRuns(ModeScreen):
+    """A mode in which one run is in hand."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("g", "start", "Start", id="run.start"),
+        Binding("p", "pause", "Pause", id="run.pause"),
+        Binding("s", "stop", "Stop", id="run.stop"),
+        Binding("c", "checkpoint", "Save", tooltip="Write a checkpoint now", id="run.checkpoint"),
+        Binding("r", "resume", "Resume", id="run.resume"),
+    ]
+
+    def run_in_hand(self) -> Run | None:
+        """The run that the keys speak of."""
+        raise NotImplementedError
+
+    def action_in_hand(self) -> Action:
+        """What `start` offers first."""
+        return ACTIONS["dpo"]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that would do nothing now are not in the footer."""
+        if action not in ("pause", "stop", "checkpoint", "resume"):
+            return True
+        run = self.run_in_hand() if self.is_mounted and self.bench.snapshot else None
+        if run is None:
+            return False
+        if action == "resume":
+            return run.state in runs.RESUMABLE or run.state == "paused"
+        if action == "pause":
+            return run.state == "running"
+        return run.state in runs.LIVE or (action == "stop" and run.state == "queued")
+
+    def action_start(self) -> None:
+        self.bench.start_run(self.action_in_hand())
+
+    def action_pause(self) -> None:
+        self._send("pause")
+
+    def action_checkpoint(self) -> None:
+        self._send("checkpoint")
+
+    def action_stop(self) -> None:
+        run = self.run_in_hand()
+        if run is None:
+            return
+        words = f"{run.id} stops at the next step, writes a checkpoint and can be resumed later."
+        if run.state == "queued":
+            words = f"{run.id} is taken out of the queue."
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._send("stop")
+
+        self.app.push_screen(Confirm("Stop the run?", words), answered)
+
+    def action_resume(self) -> None:
+        run = self.run_in_hand()
+        if run is None:
+            return
+        if run.state == "paused":
+            self._send("resume")
+            return
+        try:
+            runs.requeue(self.bench.db, run.id)
+        except UserError as error:
+            self.bench.say(str(error), "error")
+            return
+        self.bench.say(f"{run.id} goes on from its last checkpoint")
+        self.run_worker(self._ensure_engine(), exit_on_error=False)
+
+    def _send(self, verb: Verb) -> None:
+        run = self.run_in_hand()
+        if run is None:
+            return
+        try:
+            commands.send(self.bench.db, run.id, verb, self.bench.who)
+        except UserError as error:
+            self.bench.say(str(error), "error")
+        else:
+            self.bench.say(f"{verb} asked of {run.id}: answered at the next step")
+        self.bench.written()
+
+    async def _ensure_engine(self) -> None:
+        from core.engine import client
+
+        if not self.bench.in_process:
+            try:
+                await asyncio.to_thread(client.ensure_engine, self.bench.workspace)
+            except UserError as error:
+                self.bench.say(str(error), "error")
+        self.bench.written()

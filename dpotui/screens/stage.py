@@ -1,0 +1,269 @@
+"""Stage: its checklist, what can be started from it, its run with charts and log, its gates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.reactive import reactive
+from textual.widget import Widget
+from textual.widgets import Input
+
+from core.checklist import Item
+from core.store.runs import Run
+from core.text import one_line
+from dpotui import cards, charts, roles, say
+from dpotui.live import Snapshot, Watched
+from dpotui.roles import Span
+from dpotui.screens.dialogs import CardScreen
+from dpotui.screens.running import CommandsRuns
+from dpotui.screens.ticking import TicksItems
+from dpotui.stages import ACTIONS, STAGES, Action, Stage
+from dpotui.widgets import gates
+from dpotui.widgets.charts import Charts
+from dpotui.widgets.checklist import ChecklistTree
+from dpotui.widgets.find import FindBar
+from dpotui.widgets.gates import GateTable
+from dpotui.widgets.lines import Lines
+from dpotui.widgets.log import Log
+from dpotui.widgets.plot import number
+from dpotui.widgets.table import Table
+
+
+class StageHead(Lines):
+    """Which stage, what can be done, and the run in hand."""
+
+    DEFAULT_CSS = "StageHead { height: 3; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stage = STAGES[0]
+        self._snapshot: Snapshot | None = None
+        self._run: Run | None = None
+
+    def fill(self, stage: Stage, snapshot: Snapshot, run: Run | None) -> None:
+        self._stage, self._snapshot, self._run = stage, snapshot, run
+        self.show()
+
+    def row(self, y: int, width: int) -> Sequence[Span]:
+        if self._snapshot is None:
+            return []
+        return (self._stages, self._action, self._progress)[y](self._snapshot, width)
+
+    def _stages(self, snapshot: Snapshot, width: int) -> list[Span]:
+        counts = {root.stage: snapshot.states[root.id] for root in snapshot.roots if root.stage is not None}
+        spans: list[Span] = []
+        for stage in STAGES:
+            state = counts.get(stage.number)
+            count = f" {state.done}/{state.total}" if state else ""
+            if stage is self._stage:
+                spans.append((f" {stage.number} {stage.title}{count} ", "here"))
+            elif width >= 160:
+                spans.append((f" {stage.number} {one_line(stage.title, 14)}{count} ", "dim"))
+            else:
+                done = state is not None and state.state == "done"
+                spans.append((f" {stage.number}{'✓' if done else ' '} ", "dim"))
+        keys = "[ ] stage "
+        pad = width - sum(cell_len(text) for text, _ in spans) - len(keys)
+        return [*spans, (" " * pad, ""), (keys, "faint")] if pad > 0 else spans
+
+    def _action(self, snapshot: Snapshot, width: int) -> list[Span]:
+        action = self._stage.action
+        if action is None:
+            return [(" " + one_line(self._stage.hint, width - 1), "dim")]
+        return [(" g ", "key"), (f"start {action.title}", ""), (f"  {action.config}", "dim")]
+
+    def _progress(self, snapshot: Snapshot, width: int) -> list[Span]:
+        run = self._run
+        if run is None:
+            return [(" no run of this stage yet", "dim")] if self._stage.kinds else []
+        spans: list[Span] = [(f" {run.id} ", "title"), (cards.state_words(run), roles.STATES[run.state])]
+        if run.state == "failed":
+            why = f": {run.error or 'no reason was written'}" + (f" Try: {run.hint}" if run.hint else "")
+            return [*spans, (one_line(why, width - sum(len(t) for t, _ in spans) - 1), "bad")]
+        watched = snapshot.watched if snapshot.watched and snapshot.watched.run.id == run.id else None
+        # The status line tells how far the live run has come; what it comes to stands here.
+        if run.steps and (snapshot.live is None or run.id != snapshot.live.id):
+            done, left = say.bar(run.step, run.steps, max(8, min(40, width // 5)))
+            spans += [("  ", ""), (done, "bar"), (left, "faint"), (f" {run.step}/{run.steps}", "")]
+        told = [*_newest(watched), self._answer(watched)] if watched else []
+        for words in told:
+            left_over = width - sum(cell_len(text) for text, _ in spans) - 3
+            if words and left_over > 8:
+                spans.append((f"  {one_line(words, left_over)}", "dim"))
+        return spans
+
+    @staticmethod
+    def _answer(watched: Watched) -> str:
+        """What the engine said to the last command."""
+        if not watched.commands:
+            return ""
+        command = watched.commands[0]
+        if command.obeyed is None:
+            return f"{command.verb} asked {say.clock(command.time)}, waits for the next step"
+        return f"{command.verb}: {command.answer}" if watched.run.state in ("paused", "running", "stopping") else ""
+
+
+# What a run is followed by at a glance.
+_FOLLOWED = (
+    ("loss", "loss", ""),
+    ("rewards/margins", "margin", ""),
+    ("kl_divergence", "kl", ""),
+    ("eval_perplexity", "perplexity", ""),
+    ("examples_per_second", "", " ex/s"),
+)
+
+
+def _newest(watched: Watched) -> list[str]:
+    """The newest values of the metrics one looks at first."""
+    found = []
+    for name, label, unit in _FOLLOWED:
+        points = watched.series.get(name, ())
+        if points and (watched.run.state in ("running", "paused") or not unit):
+            found.append(f"{label} {number(points[-1].mean)}{unit}".strip())
+    return found
+
+
+class StageScreen(TicksItems, CommandsRuns):
+    MODE = "Stage"
+    PANES = (("Checklist", "checklist"), ("Charts", "charts"), ("Gates", "stage-gates"), ("Log", "log"))
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left_square_bracket,left", "stage(-1)", "Last stage", show=False, priority=True, id="stage.last"),
+        Binding("right_square_bracket,right", "stage(1)", "Next stage", show=False, priority=True, id="stage.next"),
+    ]
+    DEFAULT_CSS = """
+    StageScreen {
+        &.-wide > #panes { layout: grid; grid-size: 2 3; grid-columns: 2fr 3fr; grid-rows: 5fr 2fr 2fr; }
+        &.-wide #checklist { row-span: 3; }
+    }
+    """
+
+    stage: reactive[int] = reactive(0, init=False)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._placed = False  # a stage was chosen
+        self._run_id: str | None = None  # a run that was asked for; else the live or newest of the stage
+        self._finds: dict[str, str] = {}
+
+    def head(self) -> Iterable[Widget]:
+        return (StageHead(),)
+
+    def panes(self) -> Iterable[Widget]:
+        return ChecklistTree(), Charts(), GateTable(), Log()
+
+    @property
+    def checklist(self) -> ChecklistTree:
+        return self.query_one(ChecklistTree)
+
+    def stage_shown(self) -> int | None:
+        return self.stage
+
+    def show_run(self, run: Run) -> None:
+        """Turn to the stage of a run, with this run in hand."""
+        self._run_id = run.id
+        self.stage = run.stage
+        self.pane = "charts"
+        self.refresh_all()
+
+    def run_in_hand(self) -> Run | None:
+        snapshot = self.bench.snapshot
+        if snapshot is None:
+            return None
+        run = snapshot.run(self._run_id)
+        if run is not None and run.stage == self.stage:
+            return run
+        return snapshot.latest(STAGES[self.stage].kinds)
+
+    def run_watched(self, snapshot: Snapshot) -> str | None:
+        run = self.run_in_hand()
+        return run.id if run else None
+
+    def action_in_hand(self) -> Action:
+        return STAGES[self.stage].action or ACTIONS["dpo"]
+
+    def fill(self, snapshot: Snapshot) -> None:
+        stage, run = STAGES[self.stage], self.run_in_hand()
+        self.query_one(StageHead).fill(stage, snapshot, run)
+        root = next((root for root in snapshot.roots if root.stage == self.stage), None)
+        items = root.children if root else ()
+        self.checklist.fill(items, snapshot.states, snapshot.time, [item.id for top in items for item in top.walk()])
+        if root is not None:
+            state = snapshot.states[root.id]
+            self.checklist.border_subtitle = f"{state.done}/{state.total}"
+        watched = snapshot.watched if snapshot.watched and run and snapshot.watched.run.id == run.id else None
+        self._run(stage, run, watched)
+        self._gates(snapshot)
+        self.refresh_bindings()
+
+    def _run(self, stage: Stage, run: Run | None, watched: Watched | None) -> None:
+        empty = "reading …"
+        if run is None:
+            empty = "no run of this stage yet"
+            empty += f"\n\ng starts {stage.action.title} from {stage.action.config}" if stage.action else ""
+        elif watched is not None:
+            empty = {"queued": f"{run.id} waits in the queue"}.get(run.state, f"{run.id} has written nothing here yet")
+        chart = self.query_one(Charts)
+        chart.fill(charts.plots(watched) if watched else [], empty)
+        chart.border_subtitle = run.id if run else ""
+        log = self.query_one(Log)
+        log.fill(watched.log if watched else (), empty)
+        log.border_subtitle = log.state
+
+    def _gates(self, snapshot: Snapshot) -> None:
+        table = self.query_one(GateTable)
+        results = [result for result in snapshot.gates if result.gate.stage == self.stage]
+        words = self._finds.get("stage-gates", "").casefold()
+        shown = [r for r in results if words in f"{r.verdict} {r.gate.title}".casefold()]
+        empty = (snapshot.problem or "this stage has no gates") if snapshot.judged else "reading …"
+        table.fill_gates(shown, snapshot.time, grouped=False, empty=empty)
+        table.border_subtitle = gates.tally(results)
+
+    def narrowed(self) -> str:
+        return self.checklist.filter_words
+
+    def show_item(self, item: Item) -> None:
+        self.app.push_screen(CardScreen("Item", self.card_of(item)))
+
+    @on(Table.Chosen)
+    def _gate_chosen(self, event: Table.Chosen) -> None:
+        snapshot = self.bench.snapshot
+        result = next((r for r in snapshot.gates if gates.key(r) == event.key), None) if snapshot else None
+        if snapshot is not None and result is not None:
+            self.app.push_screen(CardScreen("Gate", cards.of_gate(result, snapshot.time)))
+
+    def watch_stage(self) -> None:
+        self._placed = True
+        self.refresh_all()
+
+    def refresh_all(self) -> None:
+        snapshot = self.bench.snapshot
+        if snapshot is not None and not self._placed and (snapshot.live or snapshot.judged):
+            self._placed = True
+            left = next((root for root in snapshot.roots if snapshot.states[root.id].state != "done"), None)
+            stage = snapshot.live.stage if snapshot.live else left.stage if left else None
+            self.set_reactive(StageScreen.stage, stage or 0)
+        super().refresh_all()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "stage":
+            # The arrows move the cursor where one is typing.
+            return not isinstance(self.focused, Input)
+        return super().check_action(action, parameters)
+
+    def action_stage(self, by: int) -> None:
+        self._run_id = None
+        self.stage = (self.stage + by) % len(STAGES)
+
+    @on(FindBar.Changed)
+    def _find(self, event: FindBar.Changed) -> None:
+        """Narrows the pane that was in front."""
+        self._finds[self.pane] = event.text
+        if self.pane == "log":
+            self.query_one(Log).find(event.text)
+        elif self.pane == "checklist":
+            self.checklist.find(event.text)
+        self.refresh_all()

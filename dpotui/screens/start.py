@@ -1,0 +1,164 @@
+"""Start a run: which kind, from which configuration, with which keys changed. Errors stand beside what caused them."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from core.errors import UserError
+from core.store import open_store
+from core.text import printable
+from core.workspace import Workspace
+from dpotui.screens.dialogs import DIALOG_CSS, text
+from dpotui.stages import ACTIONS, Action
+
+if TYPE_CHECKING:
+    from core.config import DPOConfig, SFTConfig
+    from dpotui.app import Workbench
+
+# Errors of a configuration that are shown at once; the rest shows when these are mended.
+_ERRORS = 6
+
+
+class Start(ModalScreen[str | None]):
+    """Gives back the id of the run that was started."""
+
+    DEFAULT_CSS = DIALOG_CSS.format(name="Start", width=86)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "Cancel", id="start.cancel"),
+        Binding("ctrl+t", "kind", "Other kind", id="start.kind"),
+    ]
+
+    def __init__(self, action: Action, config: str | None = None, overrides: str = "") -> None:
+        super().__init__()
+        self._action = action
+        self._config = config or action.config
+        self._overrides = overrides
+        self._starting = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box") as box:
+            box.border_subtitle = "enter start · ^t other kind · escape cancel"
+            yield text("Configuration, from the workspace", "label")
+            yield self._field(self._config, "config")
+            yield text("Changed keys", "label")
+            yield self._field(self._overrides, "overrides", "training.beta=0.2 training.max_steps=40")
+            yield text("", "summary label")
+            yield text("", "error")
+
+    @staticmethod
+    def _field(value: str, id_: str, hint: str = "") -> Input:
+        field = Input(value, placeholder=hint, id=id_)
+        field.cursor_blink = False
+        return field
+
+    def on_mount(self) -> None:
+        self._titled()
+        self.query_one("#overrides").focus()
+        self._check()
+
+    def _titled(self) -> None:
+        self.query_one(".box").border_title = f"Start: {self._action.title}"
+
+    def action_kind(self) -> None:
+        """The next kind, with the configuration it is usually started with."""
+        kinds = list(ACTIONS.values())
+        before, self._action = self._action, kinds[(kinds.index(self._action) + 1) % len(kinds)]
+        field = self.query_one("#config", Input)
+        if field.value == before.config:
+            field.value = self._action.config
+        self._titled()
+        self._check()
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._check()
+
+    def _check(self) -> None:
+        self.run_worker(self._look(), exclusive=True, group="check", exit_on_error=False)
+
+    async def _look(self) -> None:
+        """Read the configuration as it would be used, and say what it comes to or what is wrong."""
+        await asyncio.sleep(0.15)
+        try:
+            config = await asyncio.to_thread(self._load)
+        except UserError as error:
+            self._show("", str(error))
+        else:
+            self._show(_summary(config), "")
+
+    def _load(self) -> DPOConfig | SFTConfig:
+        from core.config import DPOConfig, SFTConfig, load_config
+
+        path = self._workspace.path(self.query_one("#config", Input).value.strip())
+        try:
+            overrides = shlex.split(self.query_one("#overrides", Input).value)
+        except ValueError as error:
+            raise UserError(f"changed keys: {error}: quote a value with blanks in it") from None
+        kind = SFTConfig if self._action.model == "sft" else DPOConfig
+        config = load_config(path, kind, overrides)
+        assert isinstance(config, SFTConfig | DPOConfig)
+        return config
+
+    @property
+    def _workspace(self) -> Workspace:
+        return cast("Workbench", self.app).workspace
+
+    def _show(self, summary: str, error: str) -> None:
+        lines = error.splitlines()
+        more = [f"and {len(lines) - _ERRORS} more"] if len(lines) > _ERRORS else []
+        shown = self.query_one(".error", Static)
+        shown.update(printable("\n".join(lines[:_ERRORS] + more)))
+        shown.set_class(bool(error), "-shown")
+        self.query_one(".summary", Static).update(printable(summary))
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if not self._starting:
+            self._starting = True
+            self.run_worker(self._start(), exit_on_error=False)
+
+    async def _start(self) -> None:
+        try:
+            run_id = await asyncio.to_thread(self._submit)
+        except UserError as error:
+            self._show("", str(error))
+        else:
+            self.dismiss(run_id)
+        finally:
+            self._starting = False
+
+    def _submit(self) -> str:
+        from core.engine import client
+
+        config = self._load()
+        path = self.query_one("#config", Input).value.strip()
+        # A connection belongs to its thread.
+        db = open_store(self._workspace.database)
+        try:
+            run = client.submit(self._workspace, db, self._action.kind, config, config_path=path)
+        finally:
+            db.close()
+        if not cast("Workbench", self.app).in_process:
+            client.ensure_engine(self._workspace)
+        return run.id
+
+
+def _summary(config: DPOConfig | SFTConfig) -> str:
+    training = config.training
+    together = training.batch_size * training.gradient_accumulation_steps
+    beta = f", beta {training.beta:g}" if hasattr(training, "beta") else ""
+    return (
+        f"{config.model.base_model}, {config.adapter.type}, {config.data.train_file}: {training.max_steps} steps of"
+        f" {together}, learning rate {training.learning_rate:g}{beta}"
+    )

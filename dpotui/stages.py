@@ -1,0 +1,54 @@
+"""The stages of the workflow and what can be started from each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ConfigKind = Literal["sft", "dpo"]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A run that can be started: its kind, what a person calls it, and the configuration it is usually started with."""
+
+    kind: Literal["sft", "data_check", "init_check", "dpo"]
+    title: str
+    config: str  # from the workspace
+    model: ConfigKind
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    number: int
+    title: str
+    kinds: tuple[str, ...] = ()  # runs that belong to it
+    action: Action | None = None
+    hint: str = ""  # what to do here when nothing can be started
+
+
+_SIGN = "Nothing runs from here: space ticks, v fills a value, n notes why."
+
+
+STAGES = (
+    Stage(0, "Planning", hint=_SIGN),
+    Stage(1, "SFT preparation", ("sft",), Action("sft", "SFT training", "configs/sft_config.yaml", "sft")),
+    Stage(
+        2,
+        "Preference data",
+        ("data_check", "generate", "judge"),
+        Action("data_check", "Check of the pairs", "configs/dpo_config.yaml", "dpo"),
+    ),
+    Stage(
+        3,
+        "Model initialization",
+        ("init_check",),
+        Action("init_check", "Check of policy and reference", "configs/dpo_config.yaml", "dpo"),
+    ),
+    Stage(4, "Preference modeling", ("reward",), hint=_SIGN),
+    Stage(5, "DPO optimization", ("dpo", "sweep"), Action("dpo", "DPO training", "configs/dpo_config.yaml", "dpo")),
+    Stage(6, "Iterative training", hint=_SIGN),
+    Stage(7, "Evaluation and monitoring", ("evaluate",), hint=_SIGN),
+)
+
+ACTIONS: dict[str, Action] = {stage.action.kind: stage.action for stage in STAGES if stage.action is not None}

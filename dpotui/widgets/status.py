@@ -1,0 +1,102 @@
+"""The first two lines of every screen: how the workspace stands, and where one is in the program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+
+from core.store.runs import STAGE_OF_KIND
+from core.text import one_line
+from dpotui import roles, say
+from dpotui.live import Engine, Snapshot
+from dpotui.roles import Span
+from dpotui.stages import STAGES
+from dpotui.widgets.lines import Lines
+
+MODES = ("Plan", "Stage", "Gates", "Runs")
+
+
+class Status(Lines):
+    """Workspace, stage, live run, progress, time left, engine."""
+
+    DEFAULT_CSS = "Status { height: 1; background: $panel; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._snapshot: Snapshot | None = None
+        self._stage: int | None = None
+
+    def fill(self, snapshot: Snapshot, stage: int | None) -> None:
+        """`stage`: the one on screen; None for that of the live run."""
+        self._snapshot, self._stage = snapshot, stage
+        self.show()
+
+    def row(self, y: int, width: int) -> Sequence[Span]:
+        if self._snapshot is None:
+            return [(" dpotui", "title"), ("  opening …", "dim")]
+        right = engine_words(self._snapshot.engine)
+        left = self._left(self._snapshot, width)
+        used = sum(cell_len(text) for text, _ in left)
+        pad = width - used - cell_len(right[0]) - 1
+        return [*left, (" " * pad, ""), right] if pad > 0 else left
+
+    def _left(self, snapshot: Snapshot, width: int) -> list[Span]:
+        live = snapshot.live
+        stage = STAGE_OF_KIND[live.kind] if self._stage is None and live else self._stage
+        spans: list[Span] = [(" " + one_line(snapshot.workspace.root.name or "/", max(8, width // 6)), "title")]
+        if stage is not None:
+            spans.append((f"  {stage} {STAGES[stage].title}" if width >= 110 else f"  stage {stage}", ""))
+        if live is None:
+            return [*spans, ("  no run", "dim")]
+        spans += [("  ", ""), (live.id, "title"), (" ● " if live.state == "running" else " ", "live")]
+        word = one_line(live.phase, 20) if live.state == "running" and live.phase else live.state
+        spans.append((word, roles.STATES[live.state]))
+        if live.steps > 0:
+            if width >= 140:
+                done, left = say.bar(live.step, live.steps, 20)
+                spans += [("  ", ""), (done, "bar"), (left, "faint")]
+            spans.append((f" {live.step}/{live.steps} {100 * live.step // live.steps}%", ""))
+        if snapshot.eta is not None:
+            spans.append((f"  eta {say.span(snapshot.eta)}", ""))
+        return spans
+
+
+def engine_words(engine: Engine) -> Span:
+    if not engine.known:
+        return ("…", "dim")
+    if not engine.alive:
+        return ("no engine", "dim")
+    if engine.heartbeat:
+        return (f"engine silent {say.span(engine.heartbeat)}", "bad")
+    return ("engine ok", "good")
+
+
+class Tabs(Lines):
+    """The modes by number, and on a narrow screen the panes of this one."""
+
+    DEFAULT_CSS = "Tabs { height: 1; }"
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self._mode = mode
+        self._panes: tuple[str, ...] = ()
+        self._pane = ""
+        self._note = ""
+
+    def fill(self, panes: tuple[str, ...], pane: str, note: str = "") -> None:
+        self._panes, self._pane, self._note = panes, pane, note
+        self.show()
+
+    def row(self, y: int, width: int) -> Sequence[Span]:
+        spans: list[Span] = []
+        for number, mode in enumerate(MODES, 1):
+            here = mode == self._mode
+            spans += [(f" {number}", "mark" if here else "key"), (f" {mode} ", "mark" if here else "")]
+        right: list[Span] = []
+        for pane in self._panes:
+            right += [(f" {pane} ", "here" if pane == self._pane else "dim")]
+        if self._note and not self._panes:
+            right = [(self._note + " ", "dim")]
+        pad = width - sum(cell_len(text) for text, _ in [*spans, *right])
+        return [*spans, (" " * pad, ""), *right] if pad >= 0 else spans
