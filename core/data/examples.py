@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.data.jsonl import BadRow, Row, read_rows
-from core.data.messages import Refused, Text, as_messages, common_turns, text_of
+from core.data.messages import Refused, Text, as_messages, common_turns, text_hash, text_key, text_of
 from core.text import one_line
 
 RESPONSE_FIELDS = ("response", "completion")
@@ -42,7 +43,7 @@ def _example(row: Row) -> Example | BadRow:
             return Example(row.line, *_conversation(row.fields["messages"]))
         return Example(row.line, *_prompt_and_response(row.fields))
     except Refused as refused:
-        return BadRow(row.line, refused.kind, refused.field, refused.reason)
+        return refused.row(row.line)
 
 
 def _conversation(value: object) -> tuple[Text, Text]:
@@ -77,3 +78,41 @@ def _prompt_and_response(fields: dict[str, Any]) -> tuple[Text, Text]:
     if not answer or answer[-1]["role"] != "assistant":
         raise Refused("messages", given[0], "must end with a turn of the assistant")
     return turns, answer
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleCount:
+    """What a file of SFT examples holds."""
+
+    path: Path
+    rows: int
+    valid: int
+    errors: dict[str, int]  # by kind
+    examples: tuple[BadRow, ...]  # the first bad rows
+    unique_prompts: int
+
+
+def count_examples(path: Path, shown: int = 20) -> ExampleCount:
+    """Read a file of SFT examples once and count; `shown` bad rows are kept word for word."""
+    errors: Counter[str] = Counter()
+    bad: list[BadRow] = []
+    prompts: set[int] = set()
+    valid = 0
+    for row in read_examples(path):
+        if isinstance(row, BadRow):
+            errors[row.kind] += 1
+            if len(bad) < shown:
+                bad.append(row)
+        else:
+            valid += 1
+            prompts.add(text_hash(text_key(row.prompt)))
+    return ExampleCount(path, valid + errors.total(), valid, dict(sorted(errors.items())), tuple(bad), len(prompts))
+
+
+def holds_examples(path: Path) -> bool:
+    """Whether the first row that can be read is an SFT example and not a preference pair."""
+    for row in read_rows(path):
+        if isinstance(row, Row):
+            names = row.fields.keys()
+            return not names & {"chosen", "rejected"} and bool(names & {"messages", *RESPONSE_FIELDS})
+    return False

@@ -27,7 +27,7 @@ _FOREIGN = {
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A line that is no row: what kind of error, in which field, and why, in words that are safe to show.
+    """A line that is no row: what kind of error, in which field, and why: a sentence that is safe to show.
 
     Kinds: encoding, json, object, duplicate_key, too_long, missing, type, empty, messages, prompt, identical, score.
     """
@@ -36,9 +36,6 @@ class BadRow:
     kind: str
     field: str | None
     reason: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {f'{self.field}: ' if self.field else ''}{self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +116,8 @@ def _row(number: int, line: bytes) -> Row | BadRow:
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except _Repeated as error:
-        return BadRow(number, "duplicate_key", one_line(str(error), 60), "stands twice in the row")
+        key = one_line(str(error), 60)
+        return BadRow(number, "duplicate_key", key, f"{key} stands twice in the row")
     except json.JSONDecodeError as error:
         return BadRow(number, "json", None, f"not JSON: {one_line(error.msg, 80)} at column {error.colno}")
     except ValueError as error:  # NaN, a number of 5,000 digits

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
-from core.data.jsonl import kind_of
+from core.data.jsonl import BadRow, kind_of
 from core.text import one_line
 
 Message = dict[str, Any]
@@ -14,13 +15,15 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 class Refused(Exception):
-    """Why a field cannot be used: a kind of `BadRow`, the field, the reason."""
+    """Why a field cannot be used: a kind of `BadRow`, the field, and the rest of the sentence that begins with it."""
 
-    def __init__(self, kind: str, field: str, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, kind: str, field: str, rest: str) -> None:
+        super().__init__(f"{field} {rest}")
         self.kind = kind
         self.field = field
-        self.reason = reason
+
+    def row(self, line: int) -> BadRow:
+        return BadRow(line, self.kind, self.field, str(self))
 
 
 def text_of(value: object, field: str) -> Text:
@@ -79,3 +82,13 @@ def text_key(text: Text) -> str:
         return str(text[0]["content"]).strip()
     # Neither separator can stand in the other part: roles are fixed words.
     return "\x1e".join(f"{message['role']}\x1f{message['content'].strip()}" for message in text)
+
+
+# 60 bits: a Python integer of that size is small, and among three million texts the chance of a collision is 4 in a
+# million.
+MASK = (1 << 60) - 1
+
+
+def text_hash(text: str) -> int:
+    """A number that stands for a text, so that a million of them fit in memory."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") & MASK

@@ -63,7 +63,7 @@ def _pair(row: Row) -> Pair | BadRow:
         names, scores = _scores(row.fields)
         return Pair(row.line, prompt, chosen, rejected, *scores, names)
     except Refused as refused:
-        return BadRow(row.line, refused.kind, refused.field, refused.reason)
+        return refused.row(row.line)
 
 
 def _texts(fields: dict[str, Any]) -> tuple[Text, Text, Text]:

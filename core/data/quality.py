@@ -7,12 +7,11 @@ from array import array
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 
 from core.data.gap import Gap, Scale, Scores, gap_of
 from core.data.jsonl import BadRow
-from core.data.messages import text_key
+from core.data.messages import MASK, text_hash, text_key
 from core.data.pairs import Pair, read_pairs
 from core.errors import UserError
 from core.store import Database, facts, files
@@ -22,7 +21,7 @@ from core.workspace import Workspace
 
 # Errors that are kept word for word; the rest is counted.
 EXAMPLES = 20
-NO_BENCHMARKS = "not measured: no benchmark files have been compared with the pairs"
+NO_BENCHMARKS = "no benchmark files have been compared with the pairs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def measure(*paths: Path, scale: Scale | None = None) -> Quality:
                 said.add(response)
                 responses[index] += len(said) - before
             # A pair is the two responses in this order.
-            pair = (chosen * 3 + rejected) & _MASK
+            pair = (chosen * 3 + rejected) & MASK
             duplicates += pair in seen
             seen.add(pair)
             if row.chosen_score is not None and row.rejected_score is not None:
@@ -118,20 +117,11 @@ def measure(*paths: Path, scale: Scale | None = None) -> Quality:
     )
 
 
-# 60 bits: a Python integer of that size is small, and among three million texts the chance of a collision is 4 in a
-# million.
-_MASK = (1 << 60) - 1
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") & _MASK
-
-
 def _hashes(pair: Pair) -> tuple[int, int, int]:
     """Of the prompt, and of both responses to that prompt."""
     prompt = text_key(pair.prompt)
     chosen, rejected = text_key(pair.chosen), text_key(pair.rejected)
-    return _hash(prompt), _hash(f"{prompt}\x1d{chosen}"), _hash(f"{prompt}\x1d{rejected}")
+    return text_hash(prompt), text_hash(f"{prompt}\x1d{chosen}"), text_hash(f"{prompt}\x1d{rejected}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,25 +204,26 @@ def _names(paths: tuple[Path, ...]) -> str:
     return " and ".join(printable(path.name) for path in paths)
 
 
-def measure_facts(
-    db: Database, workspace: Workspace, train: Path, validation: Path | None, log: Callable[[str], None]
-) -> list[Fact]:
-    """Measure a training file and, if there is one, its validation file, as facts with the hashes of what was read.
+def measure_files(
+    db: Database, workspace: Workspace, train: Path, validation: Path | None = None, scale: Scale | None = None
+) -> tuple[Quality, list[Fact]]:
+    """Measure a training file and, if there is one, its validation file; as facts with the hashes of what was read.
 
     `data.pairs`, `data.unique_prompts`, `data.responses_per_prompt`, `data.format_valid`, `data.preference_gap` and
     `data.decontamination` are of both files together; `data.validation_share` is the part of the pairs that is in the
     validation file, and `data.validation_gap` is the preference gap of that file, which the gate of stage 5 looks at.
+
+    Raises:
+        UserError: as `measure`; or a file changed while it was read.
     """
     both = [train] if validation is None else [train, validation]
     names = [workspace.relative(path) for path in both]
     before, started = files.fingerprints(db, workspace, *names), time.time()
-    quality = measure(*both)
-    found = data_facts(quality)
-    held_out = None if validation is None else measure(validation)
+    quality = measure(*both, scale=scale)
+    held_out = None if validation is None else measure(validation, scale=scale)
     if files.fingerprints(db, workspace, *names) != before:
         raise UserError(f"{' or '.join(map(printable, names))} changed while it was read: check it again")
-    report(quality, log)
-    found = [replace(fact, inputs=before, time=started) for fact in found]
+    found = [replace(fact, inputs=before, time=started) for fact in data_facts(quality)]
     if held_out is not None:
         share = held_out.valid / quality.valid if quality.valid else None
         source = f"{held_out.valid} of {quality.valid} pairs are in {printable(names[1])}"
@@ -241,7 +232,7 @@ def measure_facts(
             Fact("data.validation_share", share, n=quality.valid, source=source, inputs=before, time=started),
             replace(_gap_fact("data.validation_gap", held_out), inputs=only, time=started),
         ]
-    return found
+    return quality, found
 
 
 def check(
@@ -253,7 +244,9 @@ def check(
     log: Callable[[str], None],
 ) -> list[Fact]:
     """What a run of kind `data_check` does: measure, log what was found, record the facts."""
-    found = [replace(fact, run=run_id) for fact in measure_facts(db, workspace, train_path, validation_path, log)]
+    quality, measured = measure_files(db, workspace, train_path, validation_path)
+    report(quality, log)
+    found = [replace(fact, run=run_id) for fact in measured]
     facts.record(db, *found)
     return found
 
@@ -262,7 +255,7 @@ def report(quality: Quality, log: Callable[[str], None]) -> None:
     """What was found, a line each."""
     log(f"{_names(quality.paths)}: {quality.rows} rows, {quality.valid} of them valid pairs")
     for path, row in quality.examples:
-        log(f"{printable(path.name)}: {row}")
+        log(f"{printable(path.name)}:{row.line}: {row.reason}")
     if quality.rows - quality.valid > len(quality.examples):
         log(f"... and {quality.rows - quality.valid - len(quality.examples)} more rows that are no pairs")
     log(f"{quality.unique_prompts} unique prompts, {quality.responses_mean:.2f} different responses each")
