@@ -12,8 +12,6 @@ import numpy.typing as npt
 from core import blas as blas  # before mlx.core
 from core.data.tokenize import Tokens
 
-# Widths are multiples of this, so that a compiled step meets few shapes.
-PAD_TO = 32
 # Batches that are sorted by length together: little padding, and still another mix every epoch.
 WINDOW = 32
 
@@ -46,6 +44,11 @@ class Batch:
     tokens: int
 
 
+def _pad_to() -> int:
+    """Widths are multiples of this: on a GPU, where a step is compiled for each shape, so that there are few."""
+    return 32 if mx.default_device() == mx.Device(mx.gpu) else 8
+
+
 def collate(examples: Sequence[Tokens], indices: Sequence[int], pad: int = 0) -> Batch:
     """One batch of the examples at `indices`: all first responses, then all second ones."""
     chosen = [examples[i] for i in indices]
@@ -54,7 +57,8 @@ def collate(examples: Sequence[Tokens], indices: Sequence[int], pad: int = 0) ->
         for which in range(len(chosen[0].responses))
         for example in chosen
     ]
-    width = _round_up(max(len(ids) for _, ids in sequences), PAD_TO)
+    multiple = _pad_to()
+    width = _round_up(max(len(ids) for _, ids in sequences), multiple)
     ids = np.full((len(sequences), width), pad, np.int32)
     positions: list[int] = []
     targets: list[int] = []
@@ -65,7 +69,7 @@ def collate(examples: Sequence[Tokens], indices: Sequence[int], pad: int = 0) ->
         targets.extend(sequence[start:])
         rows.extend([row] * (len(sequence) - start))
     count = len(positions)
-    padding = _round_up(count, PAD_TO) - count
+    padding = _round_up(count, multiple) - count
     return Batch(
         ids=ids,
         positions=np.array(positions + [0] * padding, np.int32),

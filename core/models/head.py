@@ -26,19 +26,24 @@ class Logits:
     def split(self) -> bool:
         return self._head is not None
 
-    def __call__(self, ids: Array, positions: Array) -> Array:
-        """
+    def features(self, ids: Array, positions: Array) -> Array:
+        """What enters the head at these positions, (N, D); on the plain way the logits themselves, (N, V).
+
         Args:
             ids: (R, T) token ids.
             positions: (N,) indices into the R*T positions.
         """
-        if self._head is None:
-            logits = self._model(ids)
-            picked: Array = logits.reshape(-1, logits.shape[-1])[positions]
-            return picked.astype(mx.float32)
-        hidden = self._model.model(ids)
-        rows: Array = hidden.reshape(-1, hidden.shape[-1])[positions]
-        return self._head(rows).astype(mx.float32)
+        everywhere = self._model(ids) if self._head is None else self._model.model(ids)
+        rows: Array = everywhere.reshape(-1, everywhere.shape[-1])[positions]
+        return rows
+
+    def project(self, features: Array) -> Array:
+        """Features to logits, (N, V) in float32."""
+        logits = features if self._head is None else self._head(features)
+        return logits.astype(mx.float32)
+
+    def __call__(self, ids: Array, positions: Array) -> Array:
+        return self.project(self.features(ids, positions))
 
     @staticmethod
     def _find_head(model: nn.Module) -> Callable[[Array], Array] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,9 +16,11 @@ from core.models.adapters import adapters_off
 
 
 class Reference(Protocol):
-    """`with reference.on():` the policy's model computes what π_ref computes."""
+    """`with reference.on():` the policy's model computes what π_ref computes; `head_on` is so for its head alone."""
 
     def on(self) -> AbstractContextManager[None]: ...
+
+    def head_on(self) -> AbstractContextManager[None]: ...
 
 
 class AdapterOff:
@@ -30,6 +33,12 @@ class AdapterOff:
     def on(self) -> Iterator[None]:
         with adapters_off(self._model):
             yield
+
+    head_on = on
+
+
+# The parameters of the output head, and of the embedding that may be it.
+_HEAD = re.compile(r"(lm_head|model\.embed_tokens)\.")
 
 
 class WeightsFromDisk:
@@ -49,25 +58,38 @@ class WeightsFromDisk:
         self._folder = folder
         self._dtype = dtype
         self._trust_remote_code = trust_remote_code
+        self._head: list[tuple[str, mx.array]] | None = None
 
     @contextmanager
     def on(self) -> Iterator[None]:
+        with self._swapped(self._read()):
+            yield
+
+    @contextmanager
+    def head_on(self) -> Iterator[None]:
+        """The reference's head is small and asked for at every evaluation: it is read once and kept."""
+        if self._head is None:
+            self._head = [(name, value) for name, value in self._read() if _HEAD.match(name)]
+        with self._swapped(self._head):
+            yield
+
+    def _read(self) -> list[tuple[str, mx.array]]:
+        """The reference's weights under the names they have in the policy's model."""
         from core.models.load import load
 
+        reference = load(self._folder, dtype=self._dtype, trust_remote_code=self._trust_remote_code).model
+        theirs = dict(tree_flatten(reference.parameters()))
+        # Under an adapter the weight x.weight is called x.linear.weight.
+        names = {name.replace(".linear.", "."): name for name, _ in tree_flatten(self._model.parameters())}
+        assert set(theirs) <= set(names), "the reference has weights that the policy has not"
+        return [(names[name], value) for name, value in theirs.items()]
+
+    @contextmanager
+    def _swapped(self, weights: list[tuple[str, mx.array]]) -> Iterator[None]:
         own = dict(tree_flatten(self._model.parameters()))
-        theirs = dict(
-            tree_flatten(
-                load(self._folder, dtype=self._dtype, trust_remote_code=self._trust_remote_code).model.parameters()
-            )
-        )
-        # Under an adapter the same weight is called ....linear.weight
-        renamed = {name: name if name in theirs else name.replace(".linear.", ".") for name in own}
-        swapped = [(name, theirs[renamed[name]]) for name in own if renamed[name] in theirs]
-        assert len(swapped) == len(theirs), "the reference has weights that the policy has not"
         with adapters_off(self._model):
-            self._model.load_weights(swapped, strict=False)
-            del theirs, swapped
+            self._model.load_weights(weights, strict=False)
             try:
                 yield
             finally:
-                self._model.load_weights(list(own.items()), strict=False)
+                self._model.load_weights([(name, own[name]) for name, _ in weights], strict=False)

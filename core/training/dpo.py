@@ -19,13 +19,16 @@ from core.evaluation.kl import CHUNK, exact_kl
 from core.generation.sampling import sample
 from core.models.head import Logits
 from core.models.reference import Reference
-from core.training.logprobs import response_logps
+from core.training.logprobs import response_logps, row_sums, token_logps
 from core.training.losses import LOSSES
 
 Array = mx.array
 
 # A difference of log-ratios below this (nats) is float noise: at step 0 policy and reference are the same.
 TIE = 1e-3
+
+# Memory for what enters the reference's head on the validation pairs; beyond it, it is computed at each evaluation.
+FEATURES_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,12 @@ class DPO:
         self._batch_size = batch_size
         self._kl_target = kl_target
         self._logits = Logits(model)
+        self._features: dict[int, Array] = {}
 
     def batch(self, indices: list[int]) -> tuple[Array, ...]:
         """ids, positions, targets, rows, weights, and the (B, 2) reference log-probs."""
         batch = collate(self._train, indices)
-        return (*arrays(batch), self._reference_logps("train", batch))
+        return (*arrays(batch), self._train_reference(batch))
 
     def tokens(self, indices: list[int]) -> int:
         return sum(len(r) + len(self._train[i].prompt) for i in indices for r in self._train[i].responses)
@@ -95,38 +99,45 @@ class DPO:
         with self._reference.on():
             for name, pairs in (("train", self._train), ("validation", self._validation)):
                 batches = in_order([pair.length for pair in pairs], self._batch_size)
-                for done, indices in enumerate(batches):
+                for number, indices in enumerate(batches):
                     if interrupted():
                         return False
-                    self._fill(name, collate(pairs, indices))
-                    progress(done + 1, len(batches))
+                    batch = collate(pairs, indices)
+                    if name == "train":
+                        self._remember("train", batch, self._row_logps(batch)[0])
+                    else:
+                        self._validation_reference(number, batch)
+                    progress(number + 1, len(batches))
         return True
 
     def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float] | None:
-        """Loss and rewards over the validation pairs, and exact KL on their chosen responses (nats per token)."""
+        """Loss and rewards over the validation pairs, and exact KL on their chosen responses (nats per token).
+
+        A pair costs one forward pass of the policy: what enters the reference's head never changes and is remembered.
+        """
         sums: dict[str, float] = {}
-        kl_sum = tokens = 0.0
+        kl = tokens = 0.0
         margins: list[float] = []
-        for indices in in_order([pair.length for pair in self._validation], self._batch_size):
+        for number, indices in enumerate(in_order([pair.length for pair in self._validation], self._batch_size)):
             if interrupted():
                 return None
             batch = collate(self._validation, indices)
-            reference = self._reference_logps("validation", batch)
-            logps, counts = response_logps(self._logits, *arrays(batch))
+            reference, theirs = self._reference_on_validation(number, batch)
+            logps, counts, features = self._row_logps(batch)
             loss, _, metrics = self._loss(logps, counts, reference)
             chosen, rejected = logps[: len(indices)], logps[len(indices) :]
             metrics["preference_accuracy"] = (chosen > rejected).sum()
             margin = self._beta * (chosen - rejected - reference[:, 0] + reference[:, 1])
-            margins += np.array(margin).tolist()
-            mx.eval(loss, metrics)
+            mx.eval(loss, metrics, margin)
             for key, value in {"loss": loss, **metrics}.items():
                 sums[key] = sums.get(key, 0.0) + float(value)
-            kl, count = self._kl(collate([_only_chosen(self._validation[i]) for i in indices], range(len(indices))))
-            kl_sum += kl
-            tokens += count
+            margins += np.array(margin).tolist()
+            kl += float(self._kl_per_token(features[: theirs.shape[0]], theirs).sum())
+            tokens += theirs.shape[0]
         pairs = len(self._validation)
         found = {f"eval_{key}": value / pairs for key, value in sums.items()}
-        return {**found, "kl_divergence": kl_sum / tokens, "_margins_deviation": float(np.std(margins, ddof=pairs > 1))}
+        deviation = float(np.std(margins, ddof=1)) if pairs > 1 else 0.0
+        return {**found, "kl_divergence": kl / tokens, "_margins_deviation": deviation}
 
     def score(self, evaluation: dict[str, float]) -> float | None:
         """The validation margin, among models within the KL limit."""
@@ -148,12 +159,15 @@ class DPO:
         # The order of prompts in the file may mean something; a mixed draw covers it.
         prompts = [prompts[i] for i in np.random.default_rng(seed).permutation(len(prompts))]
         samples = sample(self.model, tokenizer, prompts, max_tokens=max_tokens, temperature=1.0, seed=seed)
-        per_response = []
-        for indices in in_order([s.length for s in samples], self._batch_size):
-            if interrupted():
-                return None
-            for i in indices:
-                per_response.append(self._kl(collate(samples, [i])))
+        batches = [collate(samples, indices) for indices in in_order([s.length for s in samples], self._batch_size)]
+        ours = self._all_features(batches, interrupted)
+        with self._reference.on():
+            theirs = self._all_features(batches, interrupted)
+        if ours is None or theirs is None:
+            return None
+        per_token = np.array(self._kl_per_token(mx.concatenate(ours), mx.concatenate(theirs)))
+        lengths = [len(samples[i].responses[0]) for batch in batches for i in batch.indices]
+        per_response = [(part.sum(), len(part)) for part in np.split(per_token, np.cumsum(lengths)[:-1])]
         kl = np.array([k for k, _ in per_response])
         tokens = np.array([n for _, n in per_response])
         mean = kl.sum() / tokens.sum()
@@ -161,33 +175,74 @@ class DPO:
         spread = Z * float(np.sqrt(((kl - mean * tokens) ** 2).sum()) / tokens.sum())
         return PolicyKL(float(mean), max(0.0, float(mean) - spread), float(mean) + spread, count, int(tokens.sum()))
 
-    def _kl(self, batch: Batch) -> tuple[float, float]:
-        """Summed exact KL over the real positions of a batch, and their number."""
-        ids, positions, *_ = arrays(batch)
-        total = 0.0
-        real = int(batch.weights.sum())
-        for start in range(0, real, CHUNK):
-            part = positions[start : min(start + CHUNK, real)]
-            policy = self._logits(ids, part)
-            mx.eval(policy)
-            with self._reference.on():
-                reference = self._logits(ids, part)
-                mx.eval(reference)
-            total += float(exact_kl(policy, reference).sum())
-        return total, float(real)
+    def _all_features(self, batches: list[Batch], interrupted: Callable[[], bool]) -> list[Array] | None:
+        found = []
+        for batch in batches:
+            if interrupted():
+                return None
+            ids, positions, *_ = arrays(batch)
+            found.append(self._logits.features(ids, positions[: int(batch.weights.sum())]))
+            mx.eval(found)
+        return found
 
-    def _reference_logps(self, name: str, batch: Batch) -> Array:
-        known = self.memory[name][mx.array(batch.indices)]
-        if not mx.isnan(known).any().item():
+    def _row_logps(self, batch: Batch) -> tuple[Array, Array, Array]:
+        """Without gradient: summed log-probs of each row, its number of response tokens, and what entered the head.
+
+        The head sees CHUNK positions at a time.
+        """
+        ids, positions, targets, rows, weights = arrays(batch)
+        features = self._logits.features(ids, positions)
+        parts = []
+        for start in range(0, len(batch.positions), CHUNK):
+            logits = self._logits.project(features[start : start + CHUNK])
+            parts.append(token_logps(logits, targets[start : start + CHUNK]))
+            mx.eval(parts)
+        logps = row_sums(mx.concatenate(parts), rows, weights, ids.shape[0])
+        return logps, row_sums(mx.ones_like(weights), rows, weights, ids.shape[0]), features
+
+    def _reference_on_validation(self, number: int, batch: Batch) -> tuple[Array, Array]:
+        """Of validation batch `number`: (B, 2) log-probs, and what enters the head on the chosen responses."""
+        known = self.memory["validation"][mx.array(batch.indices)]
+        if number in self._features and not bool(mx.isnan(known).any()):
+            return known, self._features[number]
+        with self._reference.on():
+            return self._validation_reference(number, batch)
+
+    def _validation_reference(self, number: int, batch: Batch) -> tuple[Array, Array]:
+        """The same with the reference in place; remembered."""
+        logps, _, features = self._row_logps(batch)
+        # The rows of a batch are its chosen ones first, and so are its positions.
+        features = features[: sum(len(self._validation[i].responses[0]) for i in batch.indices)]
+        mx.eval(features)
+        if sum(kept.nbytes for kept in self._features.values()) + features.nbytes <= FEATURES_BYTES:
+            self._features[number] = features
+        return self._remember("validation", batch, logps), features
+
+    def _kl_per_token(self, ours: Array, theirs: Array) -> Array:
+        """Exact KL at (N,) positions, from the (N, D) that enter the head under policy and reference."""
+        parts = []
+        for start in range(0, ours.shape[0], CHUNK):
+            policy = self._logits.project(ours[start : start + CHUNK])
+            mx.eval(policy)
+            with self._reference.head_on():
+                reference = self._logits.project(theirs[start : start + CHUNK])
+                mx.eval(reference)
+            parts.append(exact_kl(policy, reference))
+            mx.eval(parts)
+        return mx.concatenate(parts)
+
+    def _train_reference(self, batch: Batch) -> Array:
+        """(B, 2) log-probs of a training batch under the reference."""
+        known = self.memory["train"][mx.array(batch.indices)]
+        if not bool(mx.isnan(known).any()):
             return known
         with self._reference.on():
-            return self._fill(name, batch)
+            return self._remember("train", batch, self._row_logps(batch)[0])
 
-    def _fill(self, name: str, batch: Batch) -> Array:
-        logps, _ = response_logps(self._logits, *arrays(batch))
+    def _remember(self, name: str, batch: Batch, logps: Array) -> Array:
+        """Keep (2B,) log-probs of a batch as (B, 2); what was known stays, to the bit."""
         found = mx.stack(list(mx.split(logps, 2)), axis=1)
         indices = mx.array(batch.indices)
-        # What is known stays: a pair of a later epoch keeps the bits of the first.
         known = self.memory[name][indices]
         found = mx.where(mx.isnan(known), found, known)
         self.memory[name][indices] = found
@@ -217,7 +272,3 @@ def _loss(
 
 def _unknown(pairs: int) -> Array:
     return mx.full((pairs, 2), float("nan"))
-
-
-def _only_chosen(pair: Tokens) -> Tokens:
-    return Tokens(pair.prompt, pair.responses[:1])

@@ -11,7 +11,7 @@ from core.demo.model import write_model
 from core.store import Database, open_store
 from core.workspace import Workspace, create_workspace
 
-WORDS = "red green blue round square small large fast slow warm cold loud quiet happy brave".split()
+WORDS = ["red", "green", "blue", "round", "square", "small", "large", "fast", "slow", "warm", "cold", "loud", "quiet"]
 
 
 def workspace(folder: Path, pairs: int = 40) -> tuple[Workspace, Database]:
