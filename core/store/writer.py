@@ -32,6 +32,7 @@ class Writer:
         self._path = path
         self._queue: queue.SimpleQueue[Row | threading.Event | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
+        self._hurry = threading.Event()  # somebody waits for what is in the queue
         self._thread = threading.Thread(target=self._work, name="store-writer")
         self._thread.start()
 
@@ -49,6 +50,7 @@ class Writer:
     def flush(self) -> None:
         done = threading.Event()
         self._queue.put(done)
+        self._hurry.set()
         while not done.wait(0.1):
             if not self._thread.is_alive():
                 break
@@ -56,6 +58,7 @@ class Writer:
 
     def close(self) -> None:
         self._queue.put(None)
+        self._hurry.set()
         self._thread.join()
         self._raise()
 
@@ -76,7 +79,8 @@ class Writer:
             items = [self._queue.get()]
             # An event or the end needs no company; rows wait for theirs.
             if isinstance(items[0], tuple):
-                time.sleep(INTERVAL)
+                self._hurry.wait(INTERVAL)
+                self._hurry.clear()
             while not self._queue.empty():
                 items.append(self._queue.get())
             rows += [item for item in items if isinstance(item, tuple)]

@@ -125,6 +125,8 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
         if saved == (state.step, state.evaluated):
             return folder / checkpoints.name(state.step)
         state.position = stream.position
+        # A resume does not repeat the steps before this one: what they reported must be on disk first.
+        context.writer.flush()
         context.progress(state.step, plan.max_steps, "writing a checkpoint")
         metrics = {"step": state.step, "epoch": stream.epoch, **state.last_eval, "evaluated_at_step": state.evaluated}
         path = checkpoints.save(folder, state, model, optimizer, objective.memory, metrics, objective.write_model)
