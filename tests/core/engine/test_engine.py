@@ -105,7 +105,7 @@ def test_killed_while_a_checkpoint_is_written(lived) -> None:
     wait(lambda: ended(db, run.id))
     assert kills > 0
     assert runs.get(db, run.id).state == "finished", runs.get(db, run.id).error
-    assert [point.step for point in metrics.since(db, run.id, "loss")] == list(range(2, 26, 2)) + [25]
+    assert [point.step for point in metrics.since(db, run.id, "loss")] == [*range(2, 26, 2), 25]
     assert not list(space.path(runs.get(db, run.id).output_dir).glob(".checkpoint-*"))
 
 
@@ -170,7 +170,7 @@ def test_client_dies_and_the_run_goes_on(lived) -> None:
 
 
 def test_one_engine_a_workspace(lived) -> None:
-    space, db = lived
+    space, _ = lived
     with engine_lock(space.engine_lock):
         assert engine_alive(space)
         with pytest.raises(UserError, match="an engine runs already"), engine_lock(space.engine_lock):
