@@ -14,14 +14,13 @@ _SFT_STYLES: dict[Style, float] = {"generous": 0.3, "plain": 0.3, "curt": 0.2, "
 
 # What is compared, and how often.
 _PAIR_STYLES: dict[tuple[Style, Style], float] = {
-    ("generous", "plain"): 0.25,
-    ("generous", "curt"): 0.2,
-    ("generous", "grumpy"): 0.15,
-    ("generous", "wrong"): 0.1,
-    ("plain", "curt"): 0.1,
-    ("plain", "grumpy"): 0.08,
-    ("plain", "wrong"): 0.07,
-    ("curt", "grumpy"): 0.05,
+    ("generous", "plain"): 0.12,
+    ("generous", "curt"): 0.22,
+    ("generous", "grumpy"): 0.2,
+    ("generous", "wrong"): 0.12,
+    ("plain", "curt"): 0.14,
+    ("plain", "grumpy"): 0.1,
+    ("plain", "wrong"): 0.1,
 }
 
 # A visitor's mark for each manner; visitors differ by up to _SPREAD either way.

@@ -88,7 +88,7 @@ def test_chosen_answers_are_true_and_wrong_ones_are_wrong() -> None:
         rejected = row["rejected"][0]["content"]
         false += rejected.startswith(("Baby ", "A group ", "Most ")) and rejected not in true
     # Their share of the pairs, by the weights: were a stranger's fact also true of the animal, some would be missing.
-    assert false / len(rows) == pytest.approx(0.17, abs=0.03)
+    assert false / len(rows) == pytest.approx(0.22, abs=0.03)
 
 
 def test_configurations_load_and_name_files_that_exist(demo: Workspace) -> None:
