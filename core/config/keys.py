@@ -67,7 +67,8 @@ def _kind(kind: Any) -> str:
         return f"one of {', '.join(map(str, get_args(kind)))}"
     if get_origin(kind) is list:
         return "a list of texts"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "text on one line"}[kind]
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text on one line"}
+    return words.get(kind, "a value")
 
 
 def _bounds(field: FieldInfo) -> str:

@@ -60,8 +60,13 @@ class Gate:
 
 
 class _Reference(Section):
-    file: Text = Field(description="A YAML file beside gates.yaml.", pattern=r"^[\w.-]+$")
+    file: Text = Field(description="A YAML file beside gates.yaml.")
     key: Text = Field(description="A key of it with its section, such as constraints.kl_target.")
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        if Path(self.file).name != self.file:
+            return [("file", "must be the name of a file beside gates.yaml, without a folder")]
+        return []
 
 
 class _Entry(Section):
