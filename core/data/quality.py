@@ -253,21 +253,21 @@ def check(
 
 def report(quality: Quality, log: Callable[[str], None]) -> None:
     """What was found, a line each."""
-    log(f"{_names(quality.paths)}: {quality.rows} rows, {quality.valid} of them valid pairs")
+    log(f"{_names(quality.paths)}: rows {quality.rows}, valid pairs {quality.valid}")
     for path, row in quality.examples:
         log(f"{printable(path.name)}:{row.line}: {row.reason}")
     if quality.rows - quality.valid > len(quality.examples):
-        log(f"... and {quality.rows - quality.valid - len(quality.examples)} more rows that are no pairs")
-    log(f"{quality.unique_prompts} unique prompts, {quality.responses_mean:.2f} different responses each")
+        log(f"more rows that are no pairs: {quality.rows - quality.valid - len(quality.examples)}")
+    log(f"unique prompts {quality.unique_prompts}, different responses to each {quality.responses_mean:.2f}")
     if quality.duplicates:
-        log(f"{quality.duplicates} pairs stand there more than once")
+        log(f"pairs that stand there again, word for word: {quality.duplicates}")
     if quality.shared_prompts:
-        log(f"{quality.shared_prompts} prompts stand in both files: validation is not held out for them")
+        log(f"prompts in both files: {quality.shared_prompts}; validation is not held out for them")
     if quality.gap is None:
         log(f"preference gap unknown: {quality.gap_reason}")
         return
     gap = quality.gap
     interval = "" if gap.low is None or gap.high is None else f" [{gap.low:.4f}, {gap.high:.4f}]"
-    log(f"preference gap {gap.mean:.4f}{interval}, median {gap.median:.4f}, {gap.n} pairs; {gap.source}")
+    log(f"preference gap {gap.mean:.4f}{interval}, median {gap.median:.4f}; {gap.source}")
     if gap.inverted:
-        log(f"{gap.inverted} pairs have the higher score on the rejected response")
+        log(f"pairs with the higher score on the rejected response: {gap.inverted}")

@@ -205,7 +205,7 @@ def _people(quality: Quality, found: list[Fact], target: Gate) -> None:
 
 def _histogram(gap: Gap, target: Gate, echo: Callable[[str], None]) -> None:
     share = gap.share(target.threshold)
-    echo(f"{share:.1%} of them have a gap of {target.threshold:g} or more (the mean is what the gate judges)")
+    echo(f"with a gap of {target.threshold:g} or more: {share:.1%} of them (the gate judges the mean)")
     most = max(count for _, _, count in gap.histogram)
     filled = [index for index, (_, _, count) in enumerate(gap.histogram) if count]
     for low, high, count in gap.histogram[filled[0] : filled[-1] + 1]:
@@ -225,10 +225,10 @@ def _examples(found: ExampleCount, *, as_json: bool) -> None:
             }
         )
     else:
-        click.echo(f"{printable(found.path.name)}: {found.rows} rows, {found.valid} of them valid SFT examples")
+        click.echo(f"{printable(found.path.name)}: rows {found.rows}, valid SFT examples {found.valid}")
         for row in found.examples:
             click.echo(f"{printable(found.path.name)}:{row.line}: {row.reason}")
-        click.echo(f"{found.unique_prompts} unique prompts")
+        click.echo(f"unique prompts {found.unique_prompts}")
         if found.errors:
             click.echo("errors: " + ", ".join(f"{count} {kind}" for kind, count in found.errors.items()))
     sys.exit(1 if found.rows > found.valid else 0)

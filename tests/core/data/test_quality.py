@@ -280,7 +280,7 @@ def test_a_data_check_records_facts_of_both_files_with_their_hashes(workspace: W
     assert stored["data.validation_gap"].value == pytest.approx(0.2)
     assert set(stored["data.pairs"].inputs) == {"data/train.jsonl", "data/val.jsonl"}
     assert set(stored["data.validation_gap"].inputs) == {"data/val.jsonl"}
-    assert any("1 prompts stand in both files" in line for line in said)
+    assert any("prompts in both files: 1" in line for line in said)
     assert files.stale_reason(db, workspace, stored["data.pairs"]) is None
     write(train, [row(n, 0.9, 0.5) for n in range(9)])
     assert files.stale_reason(db, workspace, stored["data.pairs"]) == "data/train.jsonl changed since"

@@ -1,0 +1,159 @@
+"""`dpotui data check` as a person and as a script uses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.store import Database, facts, runs
+from core.workspace import Workspace
+from tests.dpotui.test_gates_cli import Shell, inside, outside, pairs
+
+__all__ = ["inside", "outside"]  # fixtures
+
+
+def bad_file(path: Path) -> Path:
+    pairs(path, 3)
+    rows: list[Any] = [{"prompt": "p", "chosen": "", "rejected": "x"}, {"prompt": "p", "chosen": "x"}]
+    with path.open("a") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows) + "{\n")
+    return path
+
+
+def test_a_good_file(outside: Shell) -> None:
+    pairs(outside.folder / "good.jsonl", 4)
+    said = outside.run("data", "check", "good.jsonl")
+    assert "good.jsonl: rows 4, valid pairs 4" in said
+    assert "unique prompts 4, different responses to each 2.00" in said
+    assert (
+        "preference gap 0.4000 [0.4000, 0.4000], median 0.4000; chosen_score/rejected_score on 0 to 1, all 4 pairs"
+        in said
+    )
+    assert "with a gap of 0.15 or more: 100.0% of them" in said
+    assert "  0.4 to  0.5        4  ████" in said
+
+
+def test_bad_rows_are_named_by_line(outside: Shell) -> None:
+    bad_file(outside.folder / "bad.jsonl")
+    said = outside.run("data", "check", "bad.jsonl", code=1)
+    assert "bad.jsonl:4: chosen is empty\n" in said
+    assert "bad.jsonl:5: rejected is missing (the row has prompt, chosen)\n" in said
+    assert "bad.jsonl:6: not JSON" in said
+    assert "errors: 1 empty, 1 json, 1 missing" in said
+
+
+def test_the_json_document(outside: Shell) -> None:
+    bad_file(outside.folder / "bad.jsonl")
+    found = outside.json("data", "check", "bad.jsonl", code=1)
+    assert set(found) == {"rows", "valid", "errors", "findings", "facts"}
+    assert (found["rows"], found["valid"]) == (6, 3)
+    assert found["errors"] == {"empty": 1, "json": 1, "missing": 1}
+    assert found["findings"]["rows"][0] == {
+        "file": "bad.jsonl",
+        "line": 4,
+        "kind": "empty",
+        "field": "chosen",
+        "reason": "chosen is empty",
+    }
+    assert found["findings"]["gap"]["share_at_target"] == 1.0
+    assert found["facts"]["data.preference_gap"]["value"] == 0.4
+    assert found["facts"]["data.pairs"]["value"] == 3
+    assert found["facts"]["data.decontamination"]["value"] is None
+    assert found["facts"]["data.format_valid"]["value"] == 0
+
+
+def test_without_scores_the_gap_is_unknown(outside: Shell) -> None:
+    pairs(outside.folder / "plain.jsonl", 3, chosen=None)
+    assert "preference gap unknown: the pairs have no scores" in outside.run("data", "check", "plain.jsonl")
+    found = outside.json("data", "check", "plain.jsonl")
+    assert found["findings"]["gap"] is None
+    assert found["facts"]["data.preference_gap"]["value"] is None
+
+
+def test_the_share_is_told_by_the_workspaces_own_target(inside: Shell, workspace: Workspace) -> None:
+    path = workspace.configs / "dpo_config.yaml"
+    path.write_text(path.read_text().replace("gap_target: 0.15", "gap_target: 0.5"))
+    pairs(workspace.data / "a.jsonl", 3)
+    assert "with a gap of 0.5 or more: 0.0% of them" in inside.run("data", "check", "data/a.jsonl")
+
+
+def test_sft_examples_are_checked_too(outside: Shell) -> None:
+    rows = [{"prompt": "a", "response": "b"}, {"prompt": "a", "response": ""}]
+    (outside.folder / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = outside.run("data", "check", "sft.jsonl", code=1)
+    assert "sft.jsonl: rows 2, valid SFT examples 1" in said
+    assert "sft.jsonl:2: response is empty" in said
+    found = outside.json("data", "check", "sft.jsonl", code=1)
+    assert (found["rows"], found["valid"], found["errors"], found["facts"]) == (2, 1, {"empty": 1}, {})
+
+
+def test_record_makes_the_gates_see_it(inside: Shell, workspace: Workspace, db: Database) -> None:
+    pairs(workspace.data / "train.jsonl", 1200)
+    val = pairs(workspace.data / "val.jsonl", 300)
+    val.write_text(val.read_text().replace('"p', '"held out p').replace('"held out prompt"', '"prompt"'))
+    said = inside.run("data", "check", "data/train.jsonl", "--validation", "data/val.jsonl", "--record")
+    assert said.endswith("recorded as data-check-001\n")
+    (run,) = runs.listing(db)
+    assert (run.kind, run.state, run.step, run.steps) == ("data_check", "finished", 1, 1)
+    assert run.config == {"data": {"train_file": "data/train.jsonl", "validation_file": "data/val.jsonl"}}
+    assert set(run.inputs) == {"data/train.jsonl", "data/val.jsonl"}
+    assert facts.latest(db)["data.validation_share"].value == 0.2
+    found = {gate["name"]: gate for gate in inside.json("gates", "2", code=1)["gates"]}
+    assert (found["pair_count"]["value"], found["pair_count"]["verdict"]) == (1500, "PASS")
+    assert found["preference_gap"]["run"] == run.id
+    assert found["decontamination"]["verdict"] == "UNKNOWN"
+    pairs(workspace.data / "train.jsonl", 1300)
+    found = {gate["name"]: gate for gate in inside.json("gates", "2", code=1)["gates"]}
+    assert found["pair_count"]["verdict"] == "STALE"
+
+
+def test_without_record_nothing_is_written(inside: Shell, workspace: Workspace, db: Database) -> None:
+    pairs(workspace.data / "train.jsonl", 3)
+    inside.run("data", "check", "data/train.jsonl")
+    assert runs.listing(db) == []
+    assert facts.latest(db) == {}
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("none.jsonl",), "none.jsonl does not exist"),
+        ((".",), "is a folder"),
+        (("a.jsonl", "--validation", "./a.jsonl"), "a.jsonl is the training file"),
+        (("a.jsonl", "--record"), "is not a workspace"),
+        (("a.jsonl", "-w", "nowhere"), "nowhere is no folder"),
+        (("a.jsonl", "--scale", "0.6:1"), "scores run from 0.5 to 0.9, outside the declared scale 0.6 to 1"),
+        (("empty.jsonl",), "empty.jsonl is empty"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line(outside: Shell, args: tuple[str, ...], words: str) -> None:
+    pairs(outside.folder / "a.jsonl", 3)
+    (outside.folder / "empty.jsonl").write_text("")
+    assert words in outside.run("data", "check", *args, code=2)
+
+
+@pytest.mark.parametrize("scale", ["1", "1:2:3", "a:b", "10:1", "nan:1", "0:inf"])
+def test_a_wrong_scale_is_refused(
+    outside: Shell, scale: str, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs(outside.folder / "a.jsonl", 3)
+    from click.testing import CliRunner
+
+    from dpotui.cli import cli
+
+    monkeypatch.chdir(outside.folder)
+    done = CliRunner().invoke(cli, ["data", "check", "a.jsonl", "--scale", scale])
+    assert done.exit_code == 2
+    assert "such as 1:10" in done.output
+
+
+def test_hostile_text_does_not_reach_the_terminal(outside: Shell) -> None:
+    name = "a\x1b[2J.jsonl"
+    (outside.folder / name).write_text(json.dumps({"\x1b]0;x\x07": 1, "chosen": "\x1b[31m", "rejected": "y"}) + "\n")
+    said = outside.run("data", "check", name, code=1)
+    assert "\x1b" not in said
+    assert "\x07" not in said
+    assert "\x1b" not in outside.run("data", "check", name, "--json", code=1)
