@@ -22,6 +22,7 @@ COMMANDS = {
     "data": ("dpotui.commands.data", "Check preference data."),
     "gates": ("dpotui.commands.gates", "Enforce the quality gates of a stage."),
     "checklist": ("dpotui.commands.checklist", "Show, tick, export and import the checklists."),
+    "score": ("dpotui.commands.score", "Log-probs of both responses of each pair under one model."),
     "runs": ("dpotui.commands.runs", "List, show, stop, pause and resume runs."),
     "engine": ("dpotui.commands.engine", "Execute queued runs of a workspace (started by itself when needed)."),
     "doctor": ("dpotui.commands.doctor", "What this machine has, and what it lacks."),
