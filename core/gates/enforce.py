@@ -120,7 +120,14 @@ def check_quality_gates(checkpoint_dir: Path, config: Mapping[str, Any] | BaseMo
         return results
     if isinstance(config, BaseModel):
         config = config.model_dump(mode="json")
-    kl_target, gap_target = (float(config["constraints"][key]) for key in ("kl_target", "preference_gap_target"))
+    try:
+        kl_target, gap_target = (float(config["constraints"][key]) for key in ("kl_target", "preference_gap_target"))
+        validation_file = Path(config["data"]["validation_file"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            "the configuration needs constraints.kl_target and constraints.preference_gap_target (numbers) and"
+            f" data.validation_file: {type(error).__name__} {one_line(str(error), 60)}"
+        ) from error
     try:
         metrics = json.loads(metrics_file.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -130,7 +137,7 @@ def check_quality_gates(checkpoint_dir: Path, config: Mapping[str, Any] | BaseMo
     kl = metrics.get("kl_divergence", math.inf)
     if isinstance(kl, bool) or not isinstance(kl, int | float | None):
         raise UserError(f"{metrics_file}: kl_divergence must be a number")
-    gap = validate_dpo_pairs(Path(config["data"]["validation_file"]), gap_threshold=gap_target).avg_gap
+    gap = validate_dpo_pairs(validation_file, gap_threshold=gap_target).avg_gap
     results["kl_divergence"] = kl
     results["preference_gap"] = gap
     results["gates_passed"] = (

@@ -409,3 +409,10 @@ def test_broken_metrics_are_said(tmp_path: Path, checkpoint: Path, text: str) ->
     (checkpoint / "training_metrics.json").write_text(text)
     with pytest.raises(UserError, match=r"training_metrics\.json"):
         check_quality_gates(checkpoint, dpo(pairs(tmp_path / "val.jsonl", 5)))
+
+
+@pytest.mark.parametrize("config", [{}, {"constraints": {"kl_target": "low"}}, {"constraints": 3}])
+def test_a_configuration_that_lacks_targets_is_said(checkpoint: Path, config: dict[str, Any]) -> None:
+    (checkpoint / "training_metrics.json").write_text('{"kl_divergence": 0.08}')
+    with pytest.raises(UserError, match=r"constraints\.kl_target"):
+        check_quality_gates(checkpoint, config)
