@@ -18,8 +18,9 @@ from tests.core.training import tiny
 def naive(folder: Path, prompt: str, response: str) -> tuple[float, int]:
     loaded = load(folder)
     ids = [*loaded.tokenizer.encode(prompt + response), loaded.tokenizer.eos_token_id]
-    start = len(loaded.tokenizer.encode(prompt))
-    assert ids[:start] == loaded.tokenizer.encode(prompt)
+    # The space that ends the prompt melts into the first word of the response: that token is the response's.
+    start = len(loaded.tokenizer.encode(prompt.rstrip()))
+    assert ids[:start] == loaded.tokenizer.encode(prompt.rstrip())
     logits = np.array(loaded.model(mx.array([ids]))[0], np.float64)
     logps = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     return sum(logps[i - 1, ids[i]] for i in range(start, len(ids))), len(ids) - start
