@@ -6,6 +6,7 @@ Command modules are imported when they are called: opening the terminal must not
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -75,11 +76,19 @@ def cli(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command line; what the person can mend is one line on stderr and exit 2."""
     try:
-        sys.exit(cli.main(standalone_mode=True))
+        sys.exit(cli.main(standalone_mode=False) or 0)
     except UserError as error:
         click.echo(f"dpotui: {error}", err=True)
         sys.exit(2)
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "dpotui"
+        click.echo(f"{where}: {error.format_message()}", err=True)
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
     except BrokenPipeError:
+        # Whoever read has enough; Python must not complain about it while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
