@@ -47,7 +47,7 @@ def make_demo(workspace: Workspace) -> None:
             folder = workspace.path(MODEL)
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
-            write_model(folder, [message["content"] for row in sft for message in row["messages"]], SEED)
+            write_model(folder, [text for row in sft for text in row.values()], SEED)
     except OSError as error:
         raise UserError(
             f"the demo cannot be written to {workspace.root} ({error.strerror}): name another folder"

@@ -42,14 +42,6 @@ def _stranger(rng: random.Random, animal: Animal, topic: Topic) -> Animal:
     return rng.choice([other for other in animals() if getattr(other, topic) != getattr(animal, topic)])
 
 
-def _user(text: str) -> list[Row]:
-    return [{"role": "user", "content": text}]
-
-
-def _assistant(text: str) -> list[Row]:
-    return [{"role": "assistant", "content": text}]
-
-
 def sft_rows(seed: int) -> list[Row]:
     """Each prompt with one answer in a manner drawn from the mixture."""
     rng = random.Random(f"sft {seed}")
@@ -57,7 +49,7 @@ def sft_rows(seed: int) -> list[Row]:
     for text, animal, topic in _questions(rng):
         (style,) = rng.choices(list(_SFT_STYLES), weights=list(_SFT_STYLES.values()))
         said = answer(animal, topic, style, pick=rng.randrange(12), other=animal)
-        rows.append({"messages": _user(text) + _assistant(said)})
+        rows.append({"prompt": text, "response": said})
     return rows
 
 
@@ -76,9 +68,9 @@ def preference_rows(seed: int) -> list[Row]:
             high, low = low + 0.01, high
         rows.append(
             {
-                "prompt": _user(text),
-                "chosen": _assistant(better),
-                "rejected": _assistant(worse),
+                "prompt": text,
+                "chosen": better,
+                "rejected": worse,
                 "chosen_score": round(min(high, 1.0), 2),
                 "rejected_score": round(max(low, 0.0), 2),
             }

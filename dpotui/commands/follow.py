@@ -27,13 +27,13 @@ LOOK = 0.25
 GRACE = 5.0
 
 
-def follow(workspace: Workspace, db: Database, run_id: str) -> Run:
-    """Show a run until it ends; returns it as it ended.
+def follow(workspace: Workspace, db: Database, run_id: str, *, from_start: bool = False) -> Run:
+    """Show a run until it ends, from here on or with all it has said; returns it as it ended.
 
     The first Ctrl-C asks the engine to stop at the next step with a checkpoint, and says so; the second leaves the run
     to the engine.
     """
-    first_line = _last_line(db, run_id)
+    first_line = 0 if from_start else _last_line(db, run_id)
     console = Console(stderr=True, highlight=False)
     with _interrupts() as interrupts, _progress(console) as progress:
         task = progress.add_task(run_id, total=None, what="waiting") if progress else None

@@ -89,7 +89,7 @@ def command(
         shown = STAGES[name] if stage is not None and stage.isdigit() and name is not None else name
         click.echo(json.dumps(_document(shown, verdict, results), indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        _table(results)
+        table(results)
         where = f"stage {STAGES[name]} {name}" if name is not None else "all stages"
         click.echo(f"\n{where}: {verdict}" if verdict else f"{where}: no gates")
     sys.exit(0 if verdict in ("PASS", None) else 1)
@@ -158,7 +158,7 @@ def _gate(result: GateResult) -> dict[str, Any]:
     }
 
 
-def _table(results: list[GateResult]) -> None:
+def table(results: list[GateResult]) -> None:
     """Aligned columns; the last one is as long as it is."""
     rows = [("verdict", "gate", "value", "target", "95 % interval", "n", "run", "why or where from")] if results else []
     stage = len({result.gate.stage for result in results}) > 1

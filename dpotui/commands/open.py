@@ -21,7 +21,7 @@ from core.workspace import Workspace, create_workspace, is_workspace, open_works
 @click.option("--in-process", is_flag=True, help="Execute runs in this process instead of a detached engine.")
 def command(folder: Path, in_process: bool) -> None:
     """Open the workbench on the workspace in FOLDER, or the one around it."""
-    reason = _no_terminal()
+    reason = no_terminal()
     workspace = _workspace(folder, ask=reason is None)
     if workspace is None:
         return
@@ -34,7 +34,7 @@ def command(folder: Path, in_process: bool) -> None:
     open_workbench(workspace, in_process=in_process)
 
 
-def _no_terminal() -> str | None:
+def no_terminal() -> str | None:
     """Why the workbench cannot be drawn here."""
     if os.environ.get("TERM", "") in ("", "dumb"):
         return f"TERM is '{os.environ.get('TERM', '')}'"

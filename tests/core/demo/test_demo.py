@@ -38,18 +38,14 @@ def _hashes(workspace: Workspace) -> dict[str, str]:
     }
 
 
-def _prompt(row: dict) -> str:
-    return row["prompt"][0]["content"]
-
-
 def test_pairs_meet_the_counts_of_the_workflow_in_the_training_file_alone(demo: Workspace) -> None:
     train = _rows(demo.data / "preference_pairs_train.jsonl")
     validation = _rows(demo.data / "preference_pairs_val.jsonl")
-    prompts = {_prompt(row) for row in train}
+    prompts = {row["prompt"] for row in train}
     assert len(train) >= 1000
     assert len(prompts) >= 1000
     assert len(validation) / (len(train) + len(validation)) == pytest.approx(0.2, abs=0.001)
-    assert not prompts & {_prompt(row) for row in validation}
+    assert not prompts & {row["prompt"] for row in validation}
 
 
 def test_scores_have_a_clear_mean_gap_and_real_spread(demo: Workspace) -> None:
@@ -69,7 +65,7 @@ def test_responses_of_a_pair_differ(demo: Workspace) -> None:
 def test_sft_rows_are_split_90_to_10_without_a_shared_prompt(demo: Workspace) -> None:
     train, validation = _rows(demo.data / "sft_train.jsonl"), _rows(demo.data / "sft_val.jsonl")
     assert len(validation) / (len(train) + len(validation)) == pytest.approx(0.1, abs=0.001)
-    asked = [{row["messages"][0]["content"] for row in rows} for rows in (train, validation)]
+    asked = [{row["prompt"] for row in rows} for rows in (train, validation)]
     assert not asked[0] & asked[1]
 
 
@@ -83,9 +79,9 @@ def test_chosen_answers_are_true_and_wrong_ones_are_wrong() -> None:
     false = 0
     rows = data.preference_rows(20)
     for row in rows:
-        for sentence in row["chosen"][0]["content"].split(" And did you know? "):
+        for sentence in row["chosen"].split(" And did you know? "):
             assert sentence in true
-        rejected = row["rejected"][0]["content"]
+        rejected = row["rejected"]
         false += rejected.startswith(("Baby ", "A group ", "Most ")) and rejected not in true
     # Their share of the pairs, by the weights: were a stranger's fact also true of the animal, some would be missing.
     assert false / len(rows) == pytest.approx(0.22, abs=0.03)
@@ -94,6 +90,8 @@ def test_chosen_answers_are_true_and_wrong_ones_are_wrong() -> None:
 def test_configurations_load_and_name_files_that_exist(demo: Workspace) -> None:
     sft = load_config(demo.configs / "sft_config.yaml", SFTConfig)
     dpo = load_config(demo.configs / "dpo_config.yaml", DPOConfig)
+    assert sft.data.apply_chat_template
+    assert dpo.data.apply_chat_template
     assert sft.adapter.type == "full"
     assert dpo.adapter.type == "lora"
     assert sft.model.checkpoint == dpo.model.reference_model == dpo.model.policy_model
