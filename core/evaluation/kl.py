@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mlx.core as mx
 
+from core.models.head import log_normalizer
+
 Array = mx.array
 
 # Positions whose two (N, V) tables of log-probs are held at a time.
@@ -15,7 +17,7 @@ def exact_kl(policy: Array, reference: Array) -> Array:
 
     The mean of log π - log π_ref on given text is something else and can even be negative; it is not used.
     """
-    log_p = policy - mx.logsumexp(policy, axis=-1, keepdims=True)
-    log_q = reference - mx.logsumexp(reference, axis=-1, keepdims=True)
+    log_p = policy - log_normalizer(policy)
+    log_q = reference - log_normalizer(reference)
     # Rounding can leave a sum of -1e-8; KL is never negative.
     return mx.maximum((mx.exp(log_p) * (log_p - log_q)).sum(axis=-1), 0.0)

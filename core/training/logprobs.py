@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from core.models.head import Logits
+from core.models.head import Logits, log_normalizer
 
 Array = mx.array
 
@@ -12,7 +12,7 @@ Array = mx.array
 def token_logps(logits: Array, targets: Array) -> Array:
     """log p of each target (nats), (N, V) float32 logits and (N,) targets -> (N,)."""
     picked = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
-    return picked - mx.logsumexp(logits, axis=-1)
+    return picked - log_normalizer(logits)[:, 0]
 
 
 def row_sums(values: Array, rows: Array, weights: Array, count: int) -> Array:
