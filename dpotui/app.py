@@ -17,6 +17,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.driver import Driver
+from textual.geometry import Size
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input
@@ -101,6 +102,7 @@ class Workbench(App[None]):
         self.left_with: int = 0  # exit code
         self._who = who
         self._painter = Painter()
+        self._painted_for = Size(0, 0)
         self._told: Snapshot | None = None
         arguments: dict[str, Any] = {"clock": clock} if clock is not None else {}
         self._poller = Poller(workspace, self._deliver, self._poll_failed, probe=probe, **arguments)
@@ -241,14 +243,17 @@ class Workbench(App[None]):
         super()._display(screen, renderable)
 
     def on_resize(self, event: events.Resize) -> None:
-        self._painter.forget()
+        # Terminals reflow or cut what stands on them when they are resized.
+        if event.size != self._painted_for:
+            self._painted_for = event.size
+            self._painter.forget()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         return ()
 
     def on_descendant_focus(self) -> None:
         # The palette's own field: a blinking cursor costs the line 440 bytes a second.
-        if isinstance(self.screen, CommandPalette):
+        if self.screen_stack and isinstance(self.screen, CommandPalette):
             for field in self.screen.query(Input):
                 field.cursor_blink = False
 

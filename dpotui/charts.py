@@ -32,6 +32,7 @@ class _Chart:
     title: str
     drawn: tuple[_Drawn, ...]
     limit: tuple[str, str] | None = None  # comparison, key of the configuration
+    log: bool = False
 
 
 # In the order in which they deserve room.
@@ -40,7 +41,7 @@ _CHARTS = (
     _Chart("margin", (_train("rewards/margins"), _eval("eval_rewards/margins")), ("≥", "preference_gap_target")),
     _Chart("kl", (_eval("kl_divergence", "exact"), _eval("eval_kl_divergence")), ("≤", "kl_target")),
     _Chart("accuracy", (_train("rewards/accuracies"), _eval("eval_rewards/accuracies"))),
-    _Chart("perplexity", (_eval("eval_perplexity"),)),
+    _Chart("perplexity", (_eval("eval_perplexity"),), log=True),
     _Chart("rewards", (_train("rewards/chosen", "chosen"), _train("rewards/rejected", "rejected"))),
     _Chart("examples/s", (_train("examples_per_second"),)),
     _Chart("grad norm", (_train("grad_norm"),)),
@@ -68,7 +69,7 @@ def plots(watched: Watched) -> list[Plot]:
             if drawn.metric in series
         )
         if lines:
-            found.append(Plot(chart.title, lines, _limits(chart, watched.run.config), end))
+            found.append(Plot(chart.title, lines, _limits(chart, watched.run.config), end, chart.log))
     return found
 
 

@@ -73,6 +73,14 @@ class Snapshot:
     watched: Watched | None = None
     key_facts: Mapping[str, str] = field(default_factory=dict)  # what a run came to, by its id
 
+    @property
+    def stage(self) -> int | None:
+        """Where the work stands: the stage of the live run, else the first one with something left to do."""
+        if self.live is not None:
+            return self.live.stage
+        left = (root for root in self.roots if root.stage is not None and self.states[root.id].state != "done")
+        return next((root.stage for root in left), None)
+
     def run(self, run_id: str | None) -> Run | None:
         return next((run for run in self.runs if run.id == run_id), None)
 
@@ -223,12 +231,16 @@ class Reader:
             roots = tuple(checklist.load_tree(self._workspace))
             states = checklist.states(self._db, self._workspace, roots)
         except UserError as error:
-            problem = str(error)
+            problem = self._said(error)
         try:
             results = tuple(gates.evaluate(self._db, self._workspace))
         except UserError as error:
-            problem = problem or str(error)
+            problem = problem or self._said(error)
         return replace(snapshot, roots=roots, states=states, gates=results, problem=problem, judged=True)
+
+    def _said(self, error: UserError) -> str:
+        """Paths on screen are meant from the workspace."""
+        return str(error).replace(f"{self._workspace.root}/", "")
 
 
 class Poller:

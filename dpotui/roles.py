@@ -9,6 +9,8 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
+from core.text import printable
+
 # Words and marks carry the meaning; a role only helps the eye.
 _STYLES = {
     "dim": "color: $dim;",
@@ -59,6 +61,11 @@ def css(widget: str) -> str:
     return "\n".join(f"{widget} > .role--{name} {{ {style} }}" for name, style in _STYLES.items())
 
 
+def plain(text: str) -> str:
+    """The last look before text is drawn: whatever a widget forgot to clean, no control character gets past here."""
+    return text if text.isprintable() else printable(text).replace("\n", " ").replace("\t", " ")
+
+
 class Palette:
     """The styles of one widget's roles, looked up once until its style changes."""
 
@@ -79,5 +86,5 @@ class Palette:
 
     def strip(self, spans: Iterable[Span], width: int, base: Style) -> Strip:
         """A line of exactly `width` cells."""
-        segments = [Segment(text, base + self.style(role)) for text, role in spans if text]
+        segments = [Segment(plain(text), base + self.style(role)) for text, role in spans if text]
         return Strip(segments).adjust_cell_length(width, base)

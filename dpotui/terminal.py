@@ -116,7 +116,9 @@ class TerminalDriver(LinuxDriver):
                 on_drained=lambda: self._tell("repaint_all"),
                 on_gone=lambda: self._tell("hang_up"),
             )
-        self._tell("repaint_all")
+        else:
+            # Back from a suspension: the shell has written over what stood here.
+            self._tell("repaint_all")
         super().start_application_mode()  # type: ignore[no-untyped-call]
 
     def close(self) -> None:

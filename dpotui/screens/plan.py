@@ -70,8 +70,5 @@ class PlanScreen(TicksItems):
 
 
 def _unfolded(snapshot: Snapshot) -> list[str]:
-    """What is open at first: the first stage with something left to do, and that of the live run."""
-    stages = {snapshot.live.stage} if snapshot.live else set()
-    left = next((root for root in snapshot.roots if snapshot.states[root.id].state != "done"), None)
-    wanted = [root for root in snapshot.roots if root is left or root.stage in stages]
-    return [item.id for root in wanted for item in root.walk()]
+    """What is open at first: the stage at which the work stands."""
+    return [item.id for root in snapshot.roots if root.stage == snapshot.stage for item in root.walk()]

@@ -80,7 +80,7 @@ class StageHead(Lines):
         run = self._run
         if run is None:
             return [(" no run of this stage yet", "dim")] if self._stage.kinds else []
-        spans: list[Span] = [(f" {run.id} ", "title"), (cards.state_words(run), roles.STATES[run.state])]
+        spans: list[Span] = [(f" {run.id} ", "title"), (one_line(cards.state_words(run), 40), roles.STATES[run.state])]
         if run.state == "failed":
             why = f": {run.error or 'no reason was written'}" + (f" Try: {run.hint}" if run.hint else "")
             return [*spans, (one_line(why, width - sum(len(t) for t, _ in spans) - 1), "bad")]
@@ -125,6 +125,16 @@ def _newest(watched: Watched) -> list[str]:
         if points and (watched.run.state in ("running", "paused") or not unit):
             found.append(f"{label} {number(points[-1].mean)}{unit}".strip())
     return found
+
+
+def _nothing_yet(run: Run) -> str:
+    """What a run that has written no metrics says of itself."""
+    if run.state == "queued":
+        return f"{run.id} waits in the queue: it starts when the run before it has ended"
+    if run.error:
+        hint = f"\n\ntry: {run.hint}" if run.hint else ""
+        return f"{run.id} failed: {run.error}{hint}\n\nthe log has more; g starts another run, r resumes this one"
+    return f"{run.id} has written nothing here yet"
 
 
 class StageScreen(TicksItems, CommandsRuns):
@@ -205,7 +215,7 @@ class StageScreen(TicksItems, CommandsRuns):
             empty = "no run of this stage yet"
             empty += f"\n\ng starts {stage.action.title} from {stage.action.config}" if stage.action else ""
         elif watched is not None:
-            empty = {"queued": f"{run.id} waits in the queue"}.get(run.state, f"{run.id} has written nothing here yet")
+            empty = _nothing_yet(run)
         chart = self.query_one(Charts)
         chart.fill(charts.plots(watched) if watched else [], empty)
         chart.border_subtitle = run.id if run else ""
@@ -243,9 +253,7 @@ class StageScreen(TicksItems, CommandsRuns):
         snapshot = self.bench.snapshot
         if snapshot is not None and not self._placed and (snapshot.live or snapshot.judged):
             self._placed = True
-            left = next((root for root in snapshot.roots if snapshot.states[root.id].state != "done"), None)
-            stage = snapshot.live.stage if snapshot.live else left.stage if left else None
-            self.set_reactive(StageScreen.stage, stage or 0)
+            self.set_reactive(StageScreen.stage, snapshot.stage or 0)
         super().refresh_all()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dpotui.app import Workbench
 
 # Errors of a configuration that are shown at once; the rest shows when these are mended.
-_ERRORS = 6
+_ERRORS = 4
 
 
 class Start(ModalScreen[str | None]):
@@ -50,7 +50,7 @@ class Start(ModalScreen[str | None]):
             yield text("Configuration, from the workspace", "label")
             yield self._field(self._config, "config")
             yield text("Changed keys", "label")
-            yield self._field(self._overrides, "overrides", "training.beta=0.2 training.max_steps=40")
+            yield self._field(self._overrides, "overrides", "training.max_steps=40 training.warmup_steps=4")
             yield text("", "summary label")
             yield text("", "error")
 
@@ -114,12 +114,15 @@ class Start(ModalScreen[str | None]):
         return cast("Workbench", self.app).workspace
 
     def _show(self, summary: str, error: str) -> None:
-        lines = error.splitlines()
+        # Paths are meant from the workspace here; a long prefix would push the key out of sight.
+        lines = error.replace(f"{self._workspace.root}/", "").splitlines()
         more = [f"and {len(lines) - _ERRORS} more"] if len(lines) > _ERRORS else []
         shown = self.query_one(".error", Static)
         shown.update(printable("\n".join(lines[:_ERRORS] + more)))
         shown.set_class(bool(error), "-shown")
-        self.query_one(".summary", Static).update(printable(summary))
+        told = self.query_one(".summary", Static)
+        told.update(printable(summary))
+        told.display = bool(summary)
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:

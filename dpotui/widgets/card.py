@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar
 
-from rich._wrap import divide_line
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 
 from core.text import one_line, printable
 from dpotui.roles import Span
 from dpotui.widgets.lines import Lines
+from dpotui.wrap import wrap
 
 _LABEL = 11
 # What is shown of one text; files hold the rest.
@@ -98,8 +97,4 @@ def _wrapped(entry: Entry, width: int) -> list[str]:
             indent = " " * min(width - 1, len(line) - len(line.lstrip()))
             rows.append(indent + one_line(line, width - len(indent)))
         return rows
-    wrapped: list[str] = []
-    for paragraph in text.split("\n"):
-        cuts = [0, *divide_line(paragraph, width, fold=True), len(paragraph)]
-        wrapped += [paragraph[start:stop].rstrip() for start, stop in pairwise(cuts)]
-    return wrapped
+    return wrap(text, width)

@@ -69,8 +69,7 @@ class Charts(Lines, can_focus=True):
 
     def row(self, y: int, width: int) -> Sequence[Span]:
         if not self._plots:
-            lines = self._empty.split("\n")
-            return [("  " + lines[y - 1], "empty")] if 0 < y <= len(lines) else []
+            return self.message(self._empty, y, width)
         band, inner = divmod(y, max(1, self._cell.height))
         if band >= len(self._grid):
             return []

@@ -84,6 +84,7 @@ class ChecklistTree(Tree[Item]):
         self._text = ""
         self._only = FILTERS[0]
         self._unfolded: set[str] = set()
+        self._seen: set[str] = set()  # ids that were shown before: what is folded of them stays so
         self._by_id: dict[str, TreeNode[Item]] = {}
 
     @property
@@ -100,8 +101,9 @@ class ChecklistTree(Tree[Item]):
         """Show these items; `unfold`: ids of the nodes that are open when they are seen for the first time."""
         old, self._states, self._now = self._states, states, now
         if tuple(roots) != self._roots:
-            if not self._roots:
-                self._unfolded |= set(unfold)
+            new = {item.id for root in roots for item in root.walk()} - self._seen
+            self._unfolded |= new & set(unfold)
+            self._seen |= new
             self._roots = tuple(roots)
             self._build_nodes()
         elif self._only != "all" and {i for i in old if self._fits_state(old[i])} != {
@@ -198,7 +200,7 @@ class ChecklistTree(Tree[Item]):
         label = Text(end="", no_wrap=True)
         pad = " " * max(1, width - used - cell_len(words) - 1)
         for text, name in [*head, (words, role), (pad, ""), *tail, (" ", "")]:
-            label.append(text, base + self.palette.style(name))
+            label.append(roles.plain(text), base + self.palette.style(name))
         return label
 
     def _counts(self, state: ItemState) -> list[roles.Span]:

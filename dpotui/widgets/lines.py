@@ -11,6 +11,7 @@ from textual.strip import Strip
 
 from dpotui import roles
 from dpotui.roles import Palette, Span
+from dpotui.wrap import wrap
 
 
 class Lines(ScrollView, can_focus=False):
@@ -35,6 +36,11 @@ class Lines(ScrollView, can_focus=False):
     def row(self, y: int, width: int) -> Sequence[Span]:
         """Row `y` of the content."""
         raise NotImplementedError
+
+    def message(self, text: str, y: int, width: int) -> Sequence[Span]:
+        """Row `y` of what is said where there is nothing to show: what to do next."""
+        lines = wrap(text, width - 4)
+        return [("  " + lines[y - 1], "empty")] if 0 < y <= len(lines) else []
 
     def base(self, y: int) -> Style:
         """The style under row `y`."""

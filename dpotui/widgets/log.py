@@ -85,8 +85,7 @@ class Log(Lines, can_focus=True):
 
     def row(self, y: int, width: int) -> Sequence[Span]:
         if not self._rows:
-            lines = self._empty.split("\n")
-            return [("  " + one_line(lines[y - 1], width - 2), "empty")] if 0 < y <= len(lines) else []
+            return self.message(self._empty, y, width)
         if y >= len(self._rows):
             return []
         time, text, role = self._rows[y]

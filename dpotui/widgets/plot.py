@@ -13,6 +13,9 @@ from rich.cells import cell_len
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 _BRAILLE = 0x2800
 
+# Beyond this the length of an axis is not a number any more.
+_LARGEST = 1e150
+
 # The x axis grows in jumps of this factor: between two jumps a new point changes only the cells it falls into.
 _GROWTH = 1.25
 
@@ -54,6 +57,7 @@ class Plot:
     lines: tuple[Line, ...] = ()
     limits: tuple[Limit, ...] = ()
     end: float = 0.0  # where the x axis ends; 0 means at the last point
+    log: bool = False  # spans orders of magnitude by nature: a logarithmic y axis unless asked otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ def number(value: float) -> str:
     if value == int(value) and size < 1e5:
         return f"{value:.0f}"
     if size < 1e-3 or size >= 1e7:
-        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
+        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
     if size >= 1e5:
         return f"{value / 1e3:.0f}k" if size < 1e6 else f"{value / 1e6:.2f}M"
     if size >= 1000:
@@ -176,10 +180,10 @@ def draw(plot: Plot, look: Look, width: int, height: int) -> Frame:
     values = [v for _, v in seen]
     if look.raw:
         values += [v for line in lines for p in line.points for v in (p.low, p.high) if math.isfinite(v)]
-    scale = _Scale.of(values, plot.limits, rows=height - 2, log=look.log)
+    scale = _Scale.of(values, plot.limits, rows=height - 2, log=look.log != plot.log)
     labels = [label for _, label in scale.ticks] + [f"{limit.value:g}" for limit in plot.limits]
     gutter = max(map(len, labels)) + 1
-    end = plot.end or max(x for x, _ in seen)
+    end = plot.end or max(x for x, _ in seen) or 1.0
     field_ = _Field(frame, gutter, 1, width - gutter, height - 2, end, scale)
     _axes(frame, field_, plot.limits, gutter, height)
     for limit in plot.limits:
@@ -201,7 +205,9 @@ def draw(plot: Plot, look: Look, width: int, height: int) -> Frame:
 
 def _averages(line: Line, look: Look) -> list[float]:
     means = [p.mean for p in line.points]
-    return smoothed(means, look.smoothing) if line.smooth and look.smoothing > 0 else means
+    # A young series is not averaged over more than a tenth of what there is: its end would lag far behind.
+    weight = min(look.smoothing, 1 - 10 / max(10, len(means)))
+    return smoothed(means, weight) if line.smooth and weight > 0 else means
 
 
 def _title(frame: Frame, plot: Plot, look: Look, lines: Sequence[Line], averages: Sequence[Sequence[float]]) -> None:
@@ -213,7 +219,7 @@ def _title(frame: Frame, plot: Plot, look: Look, lines: Sequence[Line], averages
         text = f" {line.mark}{' ' if line.mark else ''}{line.label} {number(last)}".replace("  ", " ")
         if x + len(text) < frame.width:
             x = frame.put(x, 0, text + " ", LINE_ROLES[index]) - 1
-    notes = [f"{limit.op}{limit.value:g}" for limit in plot.limits] + (["log"] if look.log else [])
+    notes = [f"{limit.op}{limit.value:g}" for limit in plot.limits] + (["log"] if look.log != plot.log else [])
     text = " ".join(notes)
     if text and x + len(text) + 2 < frame.width:
         frame.put(frame.width - len(text), 0, text, "limit")
@@ -260,13 +266,13 @@ class _Scale:
     def of(cls, values: Sequence[float], limits: Sequence[Limit], rows: int, log: bool) -> _Scale:
         if log and (positive := [v for v in values if v > 0]):
             return cls._logarithmic(positive, rows)
-        low, high = min(values), max(values)
+        low, high = (min(max(value, -_LARGEST), _LARGEST) for value in (min(values), max(values)))
         for limit in limits:
             # A threshold is drawn when it is near enough not to flatten what was measured.
             room = max(high - low, abs(high) * 0.05, 1e-12) * 2
             if low - room <= limit.value <= high + room:
                 low, high = min(low, limit.value), max(high, limit.value)
-        if low == high:
+        if high - low <= max(abs(low), abs(high)) * 1e-9 + 1e-300:
             pad = abs(low) * 0.1 or 1.0
             low, high = low - pad, high + pad
         step = _nice((high - low) / max(1, min(4, rows // 2)))

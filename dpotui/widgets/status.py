@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-from core.store.runs import STAGE_OF_KIND
 from core.text import one_line
 from dpotui import roles, say
 from dpotui.live import Engine, Snapshot
@@ -43,7 +42,7 @@ class Status(Lines):
 
     def _left(self, snapshot: Snapshot, width: int) -> list[Span]:
         live = snapshot.live
-        stage = STAGE_OF_KIND[live.kind] if self._stage is None and live else self._stage
+        stage = snapshot.stage if self._stage is None else self._stage
         spans: list[Span] = [(" " + one_line(snapshot.workspace.root.name or "/", max(8, width // 6)), "title")]
         if stage is not None:
             spans.append((f"  {stage} {STAGES[stage].title}" if width >= 110 else f"  stage {stage}", ""))

@@ -171,9 +171,7 @@ class Table(Lines, can_focus=True):
 
     def row(self, y: int, width: int) -> Sequence[Span]:
         if not self._rows:
-            # What to do next, one line of text a row.
-            lines = self._empty.split("\n")
-            return [("  " + one_line(lines[y - 1], width - 2), "empty")] if 0 < y <= len(lines) else []
+            return self.message(self._empty, y, width)
         if y >= len(self._rows):
             return []
         row = self._rows[y]

@@ -1,0 +1,171 @@
+"""A workspace that stands still: its own checklists, gates and runs, at a time that never passes."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
+
+from core.store import Database, artifacts, facts, metrics, open_store, runs, transaction
+from core.store.facts import Fact
+from core.workspace import Workspace, create_workspace
+from dpotui.app import Workbench
+
+NOW = 1_790_000_000.0
+
+_CHECKLISTS = {
+    "0-planning.md": """\
+# Pre-DPO Planning <!-- id: plan -->
+
+- [ ] Base model selected <!-- id: plan.base -->
+- [ ] Target pair count determined (≥1000) <!-- id: plan.pairs -->
+""",
+    "1-sft.md": """\
+# Stage 1: SFT Preparation <!-- id: sft -->
+
+- [ ] SFT training completed successfully <!-- id: sft.finished fact: sft.finished -->
+- [ ] Baseline metrics documented: <!-- id: sft.baseline -->
+  - [ ] MMLU score: _____ <!-- id: sft.mmlu fact: sft.mmlu -->
+  - [ ] Other domain metrics: _____ <!-- id: sft.domain -->
+""",
+    "5-dpo.md": """\
+# Stage 5: DPO Optimization <!-- id: dpo -->
+
+- [ ] Hyperparameters configured <!-- id: dpo.config -->
+- [ ] DPO training started <!-- id: dpo.started fact: dpo.started -->
+- [ ] Quality gates checked: <!-- id: dpo.gates -->
+  - [ ] KL divergence: _____ (target ≤0.1) <!-- id: dpo.gates.kl fact: dpo.kl_divergence -->
+  - [ ] Preference gap: _____ (target ≥0.15) <!-- id: dpo.gates.gap fact: dpo.preference_gap -->
+- [ ] Best checkpoint identified <!-- id: dpo.best -->
+""",
+}
+_GATES = """\
+gates:
+  - {stage: 2, name: pairs, title: "Pair Count", fact: data.pairs, op: ">=", threshold: 1000, unit: "pairs"}
+  - {stage: 5, name: kl, title: "KL Divergence", fact: dpo.kl_divergence, op: "<=", threshold: 0.1}
+  - {stage: 5, name: gap, title: "Preference Gap", fact: dpo.preference_gap, op: ">=", threshold: 0.15}
+  - {stage: 7, name: retention, title: "Capability Retention", fact: eval.retention, op: ">=", threshold: 95, unit: "%"}
+"""
+CONFIG: dict[str, Any] = {
+    "model": {"base_model": "models/base"},
+    "constraints": {"kl_target": 0.1, "preference_gap_target": 0.15},
+}
+
+
+def workspace(folder: Path) -> tuple[Workspace, Database]:
+    """An empty workspace with a few fixed checklists and gates."""
+    made = create_workspace(folder / "demo")
+    for path in made.checklists.iterdir():
+        path.unlink()
+    for name, text in _CHECKLISTS.items():
+        (made.checklists / name).write_text(text)
+    (made.configs / "gates.yaml").write_text(_GATES)
+    return made, open_store(made.database, create=True)
+
+
+def add_run(db: Database, kind: runs.Kind, **columns: Any) -> str:
+    run = runs.create(db, kind, config=CONFIG, config_path=f"configs/{kind}_config.yaml", seed=42)
+    runs.update(db, run.id, **{"created": NOW - 600, "started": NOW - 595, **columns})
+    return run.id
+
+
+def add_metrics(db: Database, run: str, steps: int, seed: int = 3) -> None:
+    """What a DPO run would have written, from a seed."""
+    chance = random.Random(seed)
+    rows: list[tuple[str, int, str, float, float]] = []
+    for step in range(1, steps + 1):
+        margin = 0.25 * (1 - math.exp(-step / 220))
+        rows += [
+            (run, step, "loss", 0.693 * math.exp(-margin * 1.2) + chance.gauss(0, 0.03), NOW),
+            (run, step, "rewards/margins", margin + chance.gauss(0, 0.04), NOW),
+            (run, step, "rewards/accuracies", min(1.0, 0.5 + margin * 1.7), NOW),
+            (run, step, "examples_per_second", 11.8 + chance.gauss(0, 0.4), NOW),
+        ]
+        if step % 50 == 0:
+            rows += [
+                (run, step, "eval_loss", 0.693 * math.exp(-margin), NOW),
+                (run, step, "kl_divergence", 0.1 * (1 - math.exp(-step / 250)), NOW),
+            ]
+    with transaction(db):
+        metrics.write(db, rows)
+
+
+def add_log(db: Database, run: str, *texts: str, level: str = "info") -> None:
+    with transaction(db):
+        for index, text in enumerate(texts):
+            at = NOW - len(texts) + index
+            db.execute("INSERT INTO log (run, time, level, text) VALUES (?, ?, ?, ?)", [run, at, level, text])
+
+
+def busy(db: Database) -> str:
+    """A finished SFT run, a failed and a running DPO run, facts, log lines. Returns the id of the running one."""
+    sft = add_run(
+        db, "sft", state="finished", step=300, steps=300, created=NOW - 9001, started=NOW - 9000, ended=NOW - 8100
+    )
+    add_run(
+        db, "dpo", state="failed", step=31, steps=1000, created=NOW - 7000, started=NOW - 7000, ended=NOW - 6900,
+        error="loss is NaN at step 31", hint="lower training.learning_rate",
+    )  # fmt: skip
+    run = add_run(db, "dpo", state="running", step=412, steps=1000, phase="training", parent=sft)
+    facts.record(
+        db,
+        Fact("sft.finished", 1.0, run=sft, time=NOW - 8100),
+        Fact("sft.perplexity", 3.42, run=sft, time=NOW - 8100, n=120),
+        Fact("data.pairs", 1204.0, "pairs", time=NOW - 8000, n=1204, source="data/pairs.jsonl"),
+        Fact("dpo.started", 1.0, run=run, time=NOW - 595),
+        Fact("dpo.kl_divergence", 0.1004, run=run, time=NOW - 30, low=0.0931, high=0.1077, n=32, source="sampled"),
+        Fact("dpo.preference_gap", 0.212, run=run, time=NOW - 30, low=0.19, high=0.24, n=256, source="validation"),
+    )
+    add_metrics(db, run, 412)
+    add_log(db, run, *(f"step {step} loss 0.5012 margin 0.193" for step in range(400, 412)))
+    add_log(db, run, "pair 118 is longer than max_response_length: cut", level="warning")
+    artifacts.record(db, run, "checkpoint", "outputs/dpo/checkpoint-400", "ab" * 32, 4_200_000, 400)
+    return run
+
+
+def bench(made: Workspace, *, alive: bool = True) -> Workbench:
+    return Workbench(made, clock=lambda: NOW, probe=lambda workspace, db: alive, who="ana")
+
+
+async def settled(pilot: Pilot[None]) -> Workbench:
+    """Wait until the screen in front shows the newest picture."""
+    app = pilot.app
+    assert isinstance(app, Workbench)
+    for _ in range(400):
+        await pilot.pause(0.02)
+        snapshot = app.snapshot
+        if snapshot is None or not snapshot.judged:
+            continue
+        wanted = app.mode_screen.run_watched(snapshot)
+        if wanted is None or (snapshot.watched is not None and snapshot.watched.run.id == wanted):
+            await pilot.pause()
+            return app
+    raise AssertionError("no picture of the workspace came")
+
+
+async def until(pilot: Pilot[None], what: Any) -> None:
+    """Wait until `what()` holds."""
+    for _ in range(200):
+        if what():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError(f"never: {what}")
+
+
+def told(app: Workbench) -> list[str]:
+    """The notices that are shown."""
+    return [notice.message for notice in app._notifications]
+
+
+def words(app: Workbench) -> str:
+    """The screen as text."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join(strip.text.rstrip() for strip in strips)
+
+
+def prose(app: Workbench) -> str:
+    """The screen as words, without the lines that wrap and frame them."""
+    return " ".join(words(app).replace("│", " ").split())

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from core.store import Database
+from core.workspace import Workspace
+from tests.dpotui import scene
+
+
+class Scene(NamedTuple):
+    workspace: Workspace
+    db: Database
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times on screen are local; snapshots are of one zone. Colours are the program's own."""
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Scene]:
+    workspace, db = scene.workspace(tmp_path)
+    yield Scene(workspace, db)
+    db.close()
+
+
+@pytest.fixture
+def busy(empty: Scene) -> Scene:
+    scene.busy(empty.db)
+    return empty

@@ -1,0 +1,128 @@
+"""Runs are commanded from the terminal, and what the engine answers is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from textual.widgets import Input
+
+from core.engine import client
+from core.store import commands, runs
+from core.workspace import Workspace
+from tests.dpotui import scene
+from tests.dpotui.screens.conftest import Scene
+
+RUN = "dpo-002"
+
+
+@pytest.fixture(autouse=True)
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Workspace]:
+    """No engine is started by these tests; where one would have been, it is noted."""
+    asked: list[Workspace] = []
+    monkeypatch.setattr(client, "ensure_engine", asked.append)
+    return asked
+
+
+def verbs(busy: Scene) -> list[str]:
+    return [command.verb for command in commands.of_run(busy.db, RUN)]
+
+
+async def test_pause_checkpoint_and_the_answer(busy: Scene) -> None:
+    async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await pilot.press("2", "p", "c")
+        await scene.settled(pilot)
+        assert verbs(busy) == ["checkpoint", "pause"]
+        await scene.until(pilot, lambda: f"checkpoint asked of {RUN}: answered at the next step" in scene.told(app))
+        (pause,) = [c for c in commands.pending(busy.db, RUN) if c.verb == "pause"]
+        commands.answer(busy.db, pause.id, "paused at step 413")
+        runs.update(busy.db, RUN, state="paused")
+        await scene.until(pilot, lambda: f"{RUN} pause: paused at step 413" in scene.told(app))
+        await scene.until(pilot, lambda: f"{RUN} paused" in scene.words(app))
+        await pilot.press("r")
+        assert verbs(busy)[0] == "resume"
+
+
+async def test_stop_asks_first(busy: Scene) -> None:
+    async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await pilot.press("2", "s")
+        assert "Stop the run?" in scene.words(app)
+        await pilot.press("enter")
+        assert verbs(busy) == []
+        await pilot.press("s", "y")
+        await pilot.pause()
+        assert verbs(busy) == ["stop"]
+
+
+async def test_resume_puts_a_failed_run_back_and_starts_an_engine(busy: Scene, started: list[Workspace]) -> None:
+    async with scene.bench(busy.workspace, alive=False).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await app.open_run("dpo-001")
+        await scene.until(pilot, lambda: "loss is NaN at step 31" in scene.prose(app))
+        await scene.until(pilot, lambda: "lower training.learning_rate" in scene.prose(app))
+        await pilot.press("r")
+        await scene.until(pilot, lambda: bool(started))
+    assert runs.get(busy.db, "dpo-001").state == "queued"
+    assert started == [busy.workspace]
+
+
+async def test_keys_that_would_do_nothing_are_not_offered(busy: Scene) -> None:
+    runs.update(busy.db, RUN, state="finished")
+    async with scene.bench(busy.workspace).run_test(size=(200, 60)) as pilot:
+        app = await scene.settled(pilot)
+        await pilot.press("4")
+        await scene.settled(pilot)
+        footer = scene.words(app).splitlines()[-1]
+        assert "Start" in footer
+        assert "Pause" not in footer
+        assert "Resume" not in footer
+        await pilot.press("down")
+        await scene.settled(pilot)
+        await scene.until(pilot, lambda: "Resume" in scene.words(app).splitlines()[-1])
+
+
+async def test_starting_a_run_shows_errors_in_place(busy: Scene, started: list[Workspace]) -> None:
+    path = busy.workspace.configs / "dpo_config.yaml"
+    path.write_text(path.read_text().replace("  learning_rate:", "  lerning_rate:"))
+    async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await app.open_stage(5)
+        await pilot.press("g")
+        await scene.until(pilot, lambda: "did you mean" in scene.prose(app))
+        assert "configs/dpo_config.yaml:" in scene.words(app)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.screen.is_modal
+        path.write_text(path.read_text().replace("  lerning_rate:", "  learning_rate:"))
+        app.screen.query_one("#overrides", Input).value = "training.beta=0.2 training.max_steps=40 training.warmup_steps=4"
+        await scene.until(pilot, lambda: "40 steps of" in scene.prose(app))
+        await pilot.press("enter")
+        await scene.until(pilot, lambda: not app.screen.is_modal)
+    run = runs.get(busy.db, "dpo-003")
+    assert (run.state, run.config["training"]["beta"], run.steps) == ("queued", 0.2, 40)
+    assert run.config_path == "configs/dpo_config.yaml"
+    assert started == [busy.workspace]
+
+
+async def test_another_kind_brings_its_configuration(busy: Scene) -> None:
+    async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await app.open_stage(5)
+        await pilot.press("g", "ctrl+t")
+        field = app.screen.query_one("#config", Input)
+        assert (app.screen.query_one(".box").border_title, field.value) == (
+            "Start: SFT training",
+            "configs/sft_config.yaml",
+        )
+
+
+async def test_a_run_that_ends_is_told(busy: Scene) -> None:
+    told: list[Any] = []
+    async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        app.bell = lambda: told.append("bell")  # type: ignore[method-assign]
+        runs.update(busy.db, RUN, state="failed", error="out of memory", ended=scene.NOW)
+        await scene.until(pilot, lambda: f"{RUN} failed: out of memory" in scene.told(app))
+    assert told == ["bell"]

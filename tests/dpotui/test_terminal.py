@@ -1,0 +1,77 @@
+"""A terminal that stalls or goes away never stops the program."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from dpotui.terminal import Output
+
+
+class Calls:
+    def __init__(self) -> None:
+        self.drained, self.gone = threading.Event(), threading.Event()
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+def test_all_is_written_in_order(calls: Calls) -> None:
+    read, write = os.pipe()
+    output = Output(write, calls.drained.set, calls.gone.set)
+    for index in range(200):
+        output.write(f"{index},")
+    output.close()
+    assert os.read(read, 65536).decode() == "".join(f"{index}," for index in range(200))
+    os.close(read)
+    os.close(write)
+
+
+def test_a_stalled_line_refuses_frames_and_asks_for_a_repaint_when_it_moves(calls: Calls) -> None:
+    read, write = os.pipe()
+    output = Output(write, calls.drained.set, calls.gone.set)
+    began = time.monotonic()
+    refused = False
+    for _ in range(2000):
+        if output.ready():
+            output.write("x" * 4096)  # a pipe holds 64 kB
+        else:
+            refused = True
+    assert refused
+    assert time.monotonic() - began < 1.0
+    assert not calls.drained.is_set()
+    while not calls.drained.wait(0.01):
+        os.read(read, 65536)
+    assert output.ready()
+    output.close()
+    os.close(read)
+    os.close(write)
+
+
+def test_leaving_does_not_wait_for_a_stalled_line(calls: Calls) -> None:
+    read, write = os.pipe()
+    output = Output(write, calls.drained.set, calls.gone.set)
+    output.write("x" * 1_000_000)
+    began = time.monotonic()
+    output.close(timeout=0.2)
+    assert time.monotonic() - began < 1.0
+    os.close(read)  # the thread ends with EPIPE
+    assert calls.gone.wait(2)
+    os.close(write)
+
+
+def test_a_terminal_that_is_gone_is_told_once_and_swallows_the_rest(calls: Calls) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    output = Output(write, calls.drained.set, calls.gone.set)
+    output.write("hello")
+    assert calls.gone.wait(2)
+    for _ in range(100):
+        output.write("more")
+    output.close()
+    os.close(write)

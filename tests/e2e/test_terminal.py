@@ -1,0 +1,203 @@
+"""The terminal as a person meets it: opened, ticked, left; and a line that stalls, drops or is taken away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.engine.lock import engine_lock
+from core.store import metrics, open_store, runs, ticks, transaction
+from core.workspace import Workspace
+from tests.dpotui import scene
+from tests.e2e.terminal import Terminal
+
+Opener = Callable[..., Terminal]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    made, db = scene.workspace(tmp_path)
+    db.close()
+    return made
+
+
+@pytest.fixture
+def start() -> Iterator[Opener]:
+    opened: list[Terminal] = []
+
+    def starter(*arguments: str, **options: Any) -> Terminal:
+        opened.append(Terminal(*arguments, **options))
+        return opened[-1]
+
+    yield starter
+    for terminal in opened:
+        terminal.close()
+
+
+@pytest.fixture
+def training(workspace: Workspace) -> Iterator[Callable[[], None]]:
+    """A run that trains: an engine's lock is held here, and each call writes the ten steps of a second."""
+    with closing(open_store(workspace.database)) as db, engine_lock(workspace.engine_lock):
+        run = runs.create(db, "dpo", config=scene.CONFIG, steps=1000)
+        runs.update(db, run.id, state="running", phase="training", started=time.time())
+        step = 0
+
+        def second() -> None:
+            nonlocal step
+            with transaction(db):
+                for _ in range(10):
+                    step += 1
+                    values = {"loss": 0.69 - step / 3000, "rewards/margins": step / 2000, "rewards/accuracies": 0.8}
+                    metrics.write(db, ((run.id, step, name, value, 0.0) for name, value in values.items()))
+                db.execute("UPDATE runs SET step = ? WHERE id = ?", [step, run.id])
+
+        yield second
+
+
+def test_open_tick_leave(workspace: Workspace, start: Opener) -> None:
+    terminal = start(str(workspace.root))
+    terminal.until("Base model selected")
+    assert "1 Plan" in terminal.words
+    terminal.press("\x1b[B ")
+    terminal.until("[x] Base model selected")
+    with closing(open_store(workspace.database)) as db:
+        assert ticks.get(db, "plan.base").ticked is True
+    terminal.press("q")
+    assert terminal.wait() == 0
+    assert terminal.restored
+    assert f"come back with: dpotui {workspace.root}" in terminal.words.replace("\n", "")
+
+
+def test_leaving_says_that_the_run_goes_on(workspace: Workspace, start: Opener, training: Callable[[], None]) -> None:
+    training()
+    terminal = start(str(workspace.root))
+    terminal.until("dpo-001 ● training 10/1000")
+    terminal.press("q")
+    assert terminal.wait() == 0
+    assert "dpo-001 goes on (running, step 10/1000)" in terminal.words
+    with closing(open_store(workspace.database)) as db:
+        assert runs.get(db, "dpo-001").state == "running"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_restore_the_terminal(workspace: Workspace, start: Opener, number: signal.Signals) -> None:
+    terminal = start(str(workspace.root))
+    terminal.until("Base model selected")
+    os.kill(terminal.pid, number)
+    assert terminal.wait() == 128 + number
+    assert terminal.restored
+
+
+def test_a_line_that_drops_leaves_no_process_behind(workspace: Workspace, start: Opener) -> None:
+    terminal = start(str(workspace.root))
+    terminal.until("Base model selected")
+    os.close(terminal.slave)
+    os.close(terminal.master)  # the kernel sends HUP and CONT, and every read and write fails from now on
+    end = time.monotonic() + 6
+    status = None
+    while status is None and time.monotonic() < end:
+        pid, found = os.waitpid(terminal.pid, os.WNOHANG)
+        status = os.waitstatus_to_exitcode(found) if pid else None
+        time.sleep(0.02)
+    terminal.status = status
+    assert status == 128 + signal.SIGHUP
+
+
+def test_cont_without_tstp_is_no_second_input(workspace: Workspace, start: Opener) -> None:
+    terminal = start(str(workspace.root))
+    terminal.until("Base model selected")
+    os.kill(terminal.pid, signal.SIGCONT)
+    terminal.read(0.3)
+    terminal.press("\x1b[B ")
+    terminal.until("[x] Base model selected")
+    terminal.read(0.5)
+    assert "[x] Base model selected" in terminal.words  # a second reader would have taken it back
+    terminal.press("q")
+    assert terminal.wait() == 0
+
+
+def test_a_stalled_line_costs_nothing(workspace: Workspace, start: Opener, training: Callable[[], None]) -> None:
+    """Nothing is read for a while; then the screen is whole and new, and old frames do not come first."""
+    training()
+    terminal = start(str(workspace.root), columns=200, rows=60)
+    terminal.until(" 10/1000 1%")
+    terminal.press("2")
+    terminal.until("loss")
+    for index in range(40):
+        training()
+        # Changing modes repaints everything: far more than a pty holds.
+        os.write(terminal.master, b"12"[index % 2 : index % 2 + 1])
+        time.sleep(0.1)
+    os.write(terminal.master, b"2")
+    terminal.until("410/1000", 5)
+    assert len(terminal.received) < 400_000
+    terminal.until("DPO training started", 5)
+    terminal.press("q")
+    assert terminal.wait() == 0
+    assert terminal.restored
+
+
+def test_bytes_on_the_line(workspace: Workspace, start: Opener, training: Callable[[], None]) -> None:
+    training()
+    terminal = start(str(workspace.root))
+    terminal.until("training 10/1000")
+    terminal.press("2")
+    terminal.until("margin")
+    terminal.press("\t")
+    terminal.until("0.69")
+    terminal.read(1)
+    total = 0
+    for _ in range(6):
+        training()
+        total += terminal.read(1)
+    assert total / 6 <= 2000, f"{total / 6:.0f} bytes a second while training"
+    terminal.read(3)
+    assert terminal.read(3) == 0  # nothing happens: nothing is sent
+
+
+def test_a_folder_that_is_no_workspace_is_asked_about(tmp_path: Path, start: Opener) -> None:
+    folder = tmp_path / "mine"
+    terminal = start(str(folder))
+    terminal.until("Make one there")
+    terminal.press("\r")
+    assert terminal.wait() == 0
+    assert not folder.exists()
+    terminal = start(str(folder))
+    terminal.until("Make one there")
+    terminal.press("y\r")
+    terminal.until("1 Plan")
+    assert (folder / "runs.db").is_file()
+    terminal.press("q")
+    assert terminal.wait() == 0
+
+
+def test_a_dumb_terminal_gets_plain_text(workspace: Workspace, start: Opener) -> None:
+    terminal = start(str(workspace.root), env={"TERM": "dumb"})
+    assert terminal.wait() == 2
+    assert b"\x1b" not in terminal.received
+    assert "Pre-DPO Planning" in terminal.words
+    assert "TERM is 'dumb': the workbench needs a terminal" in terminal.words
+
+
+def test_no_colour_still_has_words(workspace: Workspace, start: Opener) -> None:
+    with closing(open_store(workspace.database)) as db:
+        scene.busy(db)
+        runs.update(db, "dpo-002", state="finished")
+    terminal = start(str(workspace.root), env={"NO_COLOR": "1"})
+    terminal.until("stage")
+    terminal.until("Base model selected")
+    terminal.press("3")
+    terminal.until("Capability Retention")
+    assert "PASS" in terminal.words
+    # Greys alone: in the 256-colour palette, 16, 231 and 232-255; in 24 bits, three equal parts.
+    for row in terminal.screen.buffer.values():
+        for cell in row.values():
+            for colour in (cell.fg, cell.bg):
+                assert colour == "default" or len({colour[0:2], colour[2:4], colour[4:6]}) == 1, colour
