@@ -78,7 +78,9 @@ def main() -> None:
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except UserError as error:
-        click.echo(f"dpotui: {error}", err=True)
+        from core.text import printable  # the sentence may quote a file's own words
+
+        click.echo(f"dpotui: {printable(str(error))}", err=True)
         sys.exit(2)
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "dpotui"
