@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from core.errors import UserError
+
 Text = str | list[dict[str, Any]]  # plain text or chat messages
 
 
@@ -29,6 +31,10 @@ class Limits:
     response: int
 
 
+class TemplateRefusal(Exception):
+    """The chat template does not take this conversation; the text is why, as the template has it."""
+
+
 def tokenize(
     tokenizer: Any, prompt: Text, responses: tuple[Text, ...], limits: Limits, *, chat: bool = False
 ) -> Tokens:
@@ -45,7 +51,13 @@ def tokenize(
         responses: each plain text or messages, of the same form as the prompt.
         limits: truncation.
         chat: put plain text into the tokenizer's chat template as a user's and an assistant's message.
+
+    Raises:
+        UserError: the tokenizer has no end token, or chat messages come and it has no chat template.
+        TemplateRefusal: the chat template does not take these messages.
     """
+    if tokenizer.eos_token_id is None:
+        raise UserError("the model's tokenizer names no end token: set eos_token in its tokenizer_config.json")
     if chat:
         prompt = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         responses = tuple([{"role": "assistant", "content": r}] if isinstance(r, str) else r for r in responses)
@@ -88,7 +100,17 @@ def _ids(tokenizer: Any, text: Text, *, opening: bool) -> list[int]:
     options = {"add_generation_prompt": opening and not speaking}
     if opening and speaking:
         options["continue_final_message"] = True
-    ids = tokenizer.apply_chat_template(text, tokenize=True, return_dict=False, **options)
+    if not (getattr(tokenizer, "has_chat_template", False) or getattr(tokenizer, "chat_template", None)):
+        raise UserError(
+            "chat messages need a chat template and the model's tokenizer has none: put one into its "
+            "tokenizer_config.json, give plain text, or set data.apply_chat_template: false if it is on"
+        )
+    try:
+        ids = tokenizer.apply_chat_template(text, tokenize=True, return_dict=False, **options)
+    except Exception as error:
+        # A template is a program of the model's maker: it raises what it likes.
+        reason = str(error).strip().splitlines()
+        raise TemplateRefusal(reason[0][:200] if reason else type(error).__name__) from error
     return list(ids)
 
 

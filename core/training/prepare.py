@@ -15,7 +15,7 @@ from core.config import plan as compute_plan
 from core.data.examples import Example, read_examples
 from core.data.jsonl import BadRow
 from core.data.pairs import Pair, read_pairs
-from core.data.tokenize import Limits, Tokens, learnable, tokenize
+from core.data.tokenize import Limits, TemplateRefusal, Tokens, learnable, tokenize
 from core.errors import UserError
 from core.models.load import LanguageModel, load, resolve
 from core.store import runs
@@ -126,11 +126,15 @@ def _load(
         if isinstance(row, BadRow):
             kind, reason = row.kind, f"{relative}:{row.line}: {row.reason}"
         else:
-            tokens = convert(row)
-            if learnable(tokens):
-                found.append(tokens)
-                continue
-            kind, reason = "nothing to learn", f"{relative}:{row.line}: nothing is left of prompt or response"
+            try:
+                tokens = convert(row)
+            except TemplateRefusal as refusal:
+                kind, reason = "chat template", f"{relative}:{row.line}: the chat template refuses it ({refusal})"
+            else:
+                if learnable(tokens):
+                    found.append(tokens)
+                    continue
+                kind, reason = "nothing to learn", f"{relative}:{row.line}: nothing is left of prompt or response"
         left_out[kind] += 1
         if left_out.total() <= SHOWN:
             context.log(f"left out: {reason}", "warning")

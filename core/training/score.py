@@ -13,7 +13,7 @@ from mlx_lm.tuner.utils import load_adapters
 from core.data.batches import arrays, collate, in_order
 from core.data.jsonl import BadRow
 from core.data.pairs import read_pairs
-from core.data.tokenize import Limits, Tokens, learnable, tokenize
+from core.data.tokenize import Limits, TemplateRefusal, Tokens, learnable, tokenize
 from core.errors import UserError
 from core.models.head import Logits
 from core.models.load import load
@@ -66,7 +66,10 @@ def _examples(tokenizer: object, pairs: Path, limits: Limits, chat: bool) -> Ite
     for row in read_pairs(pairs):
         if isinstance(row, BadRow):
             raise UserError(f"{pairs}:{row.line}: {row.reason}: mend it, or 'dpotui data check {pairs}' lists all")
-        tokens = tokenize(tokenizer, row.prompt, (row.chosen, row.rejected), limits, chat=chat)
+        try:
+            tokens = tokenize(tokenizer, row.prompt, (row.chosen, row.rejected), limits, chat=chat)
+        except TemplateRefusal as refusal:
+            raise UserError(f"{pairs}:{row.line}: the chat template refuses it ({refusal}): mend the row") from refusal
         if not learnable(tokens):
             raise UserError(f"{pairs}:{row.line}: the prompt or a response has no token: mend or remove the row")
         yield tokens
