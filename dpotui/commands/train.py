@@ -70,7 +70,8 @@ def command(
             config = load_config(path, SFTConfig, overrides)
         else:
             config = load_config(path, DPOConfig, overrides)
-        if not as_json:
+        if detach and not as_json:
+            # Who stays reads them in the run's log.
             for sentence in answers(config):
                 click.echo(sentence, err=True)
         run = submit(workspace, db, kind, config, config_path=str(path))
