@@ -1,0 +1,149 @@
+"""`dpotui demo`: what it refuses, and, once for real, that it keeps its promises."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from core.demo import is_demo, make_demo
+from core.store import facts, metrics, open_store, runs
+from core.workspace import Workspace, create_workspace, open_workspace
+from dpotui.commands import demo as module
+from tests.dpotui.test_gates_cli import Shell, outside
+
+__all__ = ["outside"]  # fixture
+
+# Where it ran, and what it said.
+Finished = tuple[Path, subprocess.CompletedProcess[str]]
+
+
+def test_without_a_terminal_it_names_the_way_without(outside: Shell) -> None:
+    assert "--headless" in outside.run("demo", code=2)
+    assert list(outside.folder.iterdir()) == []
+
+
+def test_a_folder_of_other_things_is_left_alone(outside: Shell) -> None:
+    (outside.folder / "thesis").mkdir()
+    (outside.folder / "thesis/chapter.tex").write_text("x")
+    assert "is not empty and no demo" in outside.run("demo", "thesis", "--headless", code=2)
+    assert [path.name for path in (outside.folder / "thesis").iterdir()] == ["chapter.tex"]
+
+
+def test_a_workspace_of_its_own_is_left_alone(outside: Shell) -> None:
+    workspace = create_workspace(outside.folder / "mine")
+    open_store(workspace.database, create=True).close()
+    assert "is a workspace of its own" in outside.run("demo", "mine", "--headless", code=2)
+    assert not is_demo(workspace)
+
+
+def test_the_stages_wait_for_each_other_and_are_queued_once(workspace: Workspace) -> None:
+    make_demo(workspace)
+    db = open_store(workspace.database)
+    queued = module._queue(workspace, db)
+    assert [runs.get(db, run).kind for run in queued] == ["sft", "data_check", "init_check", "dpo"]
+    assert [runs.get(db, run).parent for run in queued] == [None, *queued[:-1]]
+    assert module._queue(workspace, db) == queued
+    runs.update(db, queued[0], state="finished")
+    runs.update(db, queued[1], state="interrupted")
+    assert module._queue(workspace, db) == queued
+    assert [runs.get(db, run).state for run in queued] == ["finished", "queued", "queued", "queued"]
+    db.close()
+
+
+def _demo(folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "dpotui", "demo", "zoo", "--headless"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=570,
+    )
+    return done, time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, _demo(folder)[0]
+
+
+@pytest.mark.slow
+def test_it_ends_well_and_in_time(finished: Finished) -> None:
+    folder, done = finished
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    db = open_store(open_workspace(folder / "zoo").database)
+    assert {run.state for run in runs.listing(db)} == {"finished"}
+    assert sum(run.ended - run.started for run in runs.listing(db) if run.started and run.ended) < 180
+    db.close()
+
+
+@pytest.mark.slow
+def test_it_learns(finished: Finished) -> None:
+    db = open_store(open_workspace(finished[0] / "zoo").database)
+    sft = metrics.summary(db, "sft-001")["eval_loss"]
+    assert sft.first > 5
+    assert sft.last < 0.5
+    assert metrics.summary(db, "dpo-001")["eval_rewards/accuracies"].last > 0.9
+    db.close()
+
+
+@pytest.mark.slow
+def test_the_gates_have_something_to_say(finished: Finished) -> None:
+    said = finished[1].stdout
+    assert re.search(r"^FAIL +5 KL Divergence ", said, re.M)
+    for passing in ("2 Preference Gap", "2 Pair Count", "2 Unique Prompts", "3 Initial KL Divergence"):
+        assert re.search(rf"^PASS +{passing} ", said, re.M)
+    assert "2 Decontamination" in said.split("UNKNOWN")[1]
+    assert module.CALMER in said
+
+
+@pytest.mark.slow
+def test_checklist_items_fill_themselves(finished: Finished) -> None:
+    said = finished[1].stdout.split("Checklist items that filled themselves")[1]
+    assert "[x] Stage 3: Model Initialization  8/8" in said
+    assert re.search(r"^  \[x\] Pair count: 1536 \(target ≥1000\)  PASS  by fact$", said, re.M)
+
+
+@pytest.mark.slow
+def test_a_calmer_run_passes_the_gate(finished: Finished) -> None:
+    folder = finished[0]
+    done = subprocess.run(
+        [sys.executable, "-m", "dpotui", "train", "dpo", "-w", "zoo", *module.CALMER.split()],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    db = open_store(open_workspace(folder / "zoo").database)
+    found = facts.of_run(db, "dpo-002")
+    kl, gap, accuracy = (
+        found[f"dpo.{name}"].value for name in ("kl_divergence", "preference_gap", "preference_accuracy")
+    )
+    assert kl is not None
+    assert kl < 0.1
+    assert gap is not None
+    assert gap > 0.15
+    assert accuracy is not None
+    assert accuracy > 90
+    db.close()
+
+
+@pytest.mark.slow
+def test_again_it_runs_nothing_twice(finished: Finished) -> None:
+    done, seconds = _demo(finished[0])
+    assert done.returncode == 0
+    assert done.stdout.count("finished") >= 4
+    assert "(before)" in done.stdout
+    assert seconds < 20
+    db = open_store(open_workspace(finished[0] / "zoo").database)
+    assert len(runs.listing(db, kind="sft")) == 1
+    db.close()
