@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from core.data.tokenize import Limits, TemplateRefusal, learnable, tokenize
+from core.data.tokenize import Limits, TemplateRefusal, Tokens, learnable, tokenize
 from core.errors import UserError
 
 NO_LIMIT = Limits(10_000, 10_000)
@@ -121,11 +121,11 @@ def test_several_turns() -> None:
 
 
 def test_a_merge_across_the_boundary_moves_it() -> None:
-    tokens = tokenize(PLAIN, "xa", ("b c", "x"), NO_LIMIT)
     # 'xab c' is x + 'ab c': the prompt ends before the merged token, for both responses.
     assert PLAIN.convert_ids_to_tokens(ids("xab c")) == ["x", "abĠc"]
-    assert tokens.prompt == ids("x")
-    assert tokens.responses == ([*ids("ab c"), EOS], [*ids("ax"), EOS])
+    merged, other = [*ids("ab c"), EOS], [*ids("ax"), EOS]
+    assert tokenize(PLAIN, "xa", ("b c", "x"), NO_LIMIT) == Tokens(ids("x"), (merged, other))
+    assert tokenize(PLAIN, "xa", ("x", "b c"), NO_LIMIT) == Tokens(ids("x"), (other, merged))
 
 
 def test_a_merge_that_swallows_the_prompt_leaves_nothing_to_predict_from() -> None:
