@@ -50,6 +50,9 @@ def use_machine(context: Context, config: DPOConfig | SFTConfig) -> mx.Dtype:
     planned = compute_plan(config.compute)
     mx.set_default_device(mx.Device(mx.gpu if planned.device == "gpu" else mx.cpu))
     mx.reset_peak_memory()
+    if planned.device == "gpu" and mx.metal.is_available():
+        # Weights that stay resident are not paged in again at each step; mlx-lm's trainer does the same.
+        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
     if config.adapter.type == "full" and planned.dtype != "float32":
         context.log("full fine-tuning keeps its weights in float32: small updates would be lost in half precision")
         return mx.float32
