@@ -48,6 +48,7 @@ _CHARTS = (
     _Chart("learning rate", (_Drawn("learning_rate", smooth=False),)),
     _Chart("tokens/s", (_train("tokens_per_second"),)),
     _Chart("peak memory GB", (_Drawn("peak_memory_gb", smooth=False),)),
+    _Chart("epoch", (_Drawn("epoch", smooth=False),)),
     _Chart("log-probs", (_train("logps/chosen", "chosen"), _train("logps/rejected", "rejected"))),
     _Chart("eval rewards", (_eval("eval_rewards/chosen", "chosen"), _eval("eval_rewards/rejected", "rejected"))),
     _Chart("eval log-probs", (_eval("eval_logps/chosen", "chosen"), _eval("eval_logps/rejected", "rejected"))),

@@ -30,7 +30,7 @@ INTERVAL = 0.5
 _OUTSIDE = 2.0
 # Runs in the picture; older ones are paged by the list that shows them.
 RUNS = 200
-LOG_LINES = 2000
+LOG_LINES = 500
 
 
 @dataclass(frozen=True, slots=True)

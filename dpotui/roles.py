@@ -72,9 +72,18 @@ class Palette:
     def __init__(self, widget: Widget) -> None:
         self._widget = widget
         self._known: dict[str, Style] = {}
+        self._base: Style | None = None
 
     def forget(self) -> None:
         self._known.clear()
+        self._base = None
+
+    @property
+    def base(self) -> Style:
+        """The widget's own style, which looks up all its ancestors."""
+        if self._base is None:
+            self._base = self._widget.rich_style
+        return self._base
 
     def style(self, role: str) -> Style:
         """A role's own part of the style, without the background it is laid on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
+from textual import work
 from textual.binding import Binding, BindingType
 
 from core.errors import UserError
@@ -20,11 +21,11 @@ class CommandsRuns(ModeScreen):
     """A mode in which one run is in hand."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("g", "start", "Start", id="run.start"),
         Binding("p", "pause", "Pause", id="run.pause"),
         Binding("s", "stop", "Stop", id="run.stop"),
         Binding("c", "checkpoint", "Save", tooltip="Write a checkpoint now", id="run.checkpoint"),
         Binding("r", "resume", "Resume", id="run.resume"),
+        Binding("g", "start", "Start", id="run.start"),
     ]
 
     def run_in_hand(self) -> Run | None:
@@ -84,7 +85,7 @@ class CommandsRuns(ModeScreen):
             self.bench.say(str(error), "error")
             return
         self.bench.say(f"{run.id} goes on from its last checkpoint")
-        self.run_worker(self._ensure_engine(), exit_on_error=False)
+        self._ensure_engine()
 
     def _send(self, verb: Verb) -> None:
         run = self.run_in_hand()
@@ -98,6 +99,7 @@ class CommandsRuns(ModeScreen):
             self.bench.say(f"{verb} asked of {run.id}: answered at the next step")
         self.bench.written()
 
+    @work(group="engine", exit_on_error=False)
     async def _ensure_engine(self) -> None:
         from core.engine import client
 

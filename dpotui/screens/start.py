@@ -6,7 +6,7 @@ import asyncio
 import shlex
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -84,8 +84,9 @@ class Start(ModalScreen[str | None]):
         self._check()
 
     def _check(self) -> None:
-        self.run_worker(self._look(), exclusive=True, group="check", exit_on_error=False)
+        self._look()
 
+    @work(exclusive=True, group="check", exit_on_error=False)
     async def _look(self) -> None:
         """Read the configuration as it would be used, and say what it comes to or what is wrong."""
         await asyncio.sleep(0.15)
@@ -129,8 +130,9 @@ class Start(ModalScreen[str | None]):
         event.stop()
         if not self._starting:
             self._starting = True
-            self.run_worker(self._start(), exit_on_error=False)
+            self._start()
 
+    @work(group="start", exit_on_error=False)
     async def _start(self) -> None:
         try:
             run_id = await asyncio.to_thread(self._submit)

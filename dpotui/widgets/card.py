@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
 
 from core.text import one_line, printable
 from dpotui.roles import Span
@@ -33,9 +32,6 @@ BLANK = Entry("", "")
 
 
 class Card(Lines, can_focus=True):
-    DEFAULT_CSS = """
-    Card { overflow-y: auto; scrollbar-size-vertical: 1; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False, id="card.up"),
         Binding("down,j", "move(1)", "Down", show=False, id="card.down"),
@@ -57,16 +53,14 @@ class Card(Lines, can_focus=True):
         self._entries = tuple(entries)
         if subject != self._subject:
             self._subject = subject
-            self.scroll_to(y=0, animate=False, immediate=True)
-        self._lay_out(self.window.width)
+            self.top = 0
+        self._lay_out(self.size.width - 1)
         self.show(len(self._rows))
 
     def on_resize(self) -> None:
-        self._lay_out(self.window.width)
+        # One cell is left for the scroll bar whether there is one or not: the text does not move when it comes.
+        self._lay_out(self.size.width - 1)
         self.show(len(self._rows))
-
-    def prepare(self, size: Size) -> None:
-        self._lay_out(size.width)
 
     def _lay_out(self, width: int) -> None:
         if self._laid_out == (width, self._entries) or width <= 0:
@@ -84,9 +78,7 @@ class Card(Lines, can_focus=True):
         return self._rows[y] if y < len(self._rows) else []
 
     def action_move(self, by: int) -> None:
-        last = max(0, len(self._rows) - self.window.height)
-        self.scroll_to(y=min(max(self.scroll_offset.y + by, 0), last), animate=False, immediate=True)
-        self.show()
+        self.scroll_rows(self.top + by)
 
 
 def _wrapped(entry: Entry, width: int) -> list[str]:

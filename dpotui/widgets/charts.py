@@ -25,8 +25,8 @@ class Charts(Lines, can_focus=True):
         Binding("enter,m", "zoom", "Zoom", id="charts.zoom"),
         Binding("plus,equals_sign", "smooth(1)", "Smooth", key_display="+", tooltip="Smoother", id="charts.smoother"),
         Binding("minus", "smooth(-1)", "Rougher", show=False, key_display="-", id="charts.rougher"),
-        Binding("y", "log", "Log y", id="charts.log"),
-        Binding("w", "raw", "Raw", id="charts.raw"),
+        Binding("y", "log", "Log y", tooltip="Logarithmic y axis", id="charts.log"),
+        Binding("w", "raw", "Raw", show=False, tooltip="Raw line", id="charts.raw"),
     ]
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:

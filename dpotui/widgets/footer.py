@@ -15,8 +15,8 @@ from dpotui.widgets.lines import Lines
 
 # Always there, at the end.
 _PINNED = ("screen.next-pane", "app.keys", "app.leave")
-# In which order the rest deserves room: what the pane does, then what the run does, then the screen.
-_ORDER = ("item", "charts", "log", "list", "runs", "run", "screen", "app")
+# In which order the rest deserves room.
+_ORDER = ("item", "list", "run", "charts", "log", "runs", "screen", "app")
 
 
 class _Key(NamedTuple):

@@ -21,9 +21,6 @@ _ROWS = 60
 
 
 class Log(Lines, can_focus=True):
-    DEFAULT_CSS = """
-    Log { overflow-y: auto; scrollbar-size-vertical: 1; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False, id="log.up"),
         Binding("down,j", "move(1)", "Down", show=False, id="log.down"),
@@ -70,18 +67,18 @@ class Log(Lines, can_focus=True):
             rows = printable(line.text[:20000]).split("\n")[:_ROWS]
             self._rows.append((say.clock(line.time), _WORDS[line.level] + rows[0], _ROLES[line.level]))
             self._rows += [("", row, _ROLES[line.level]) for row in rows[1:]]
-        self.show(len(self._rows))
-        if self._following:
-            self._to_end()
-
-    def _to_end(self) -> None:
-        self.scroll_to(y=max(0, len(self._rows) - self.window.height), animate=False, immediate=True)
-        self.show()
+        self.rows = len(self._rows)
+        self.top = self.last_top if self._following else self.top
+        self.show(self.rows)
 
     def on_resize(self) -> None:
-        super().on_resize()
         if self._following:
-            self._to_end()
+            self.top = self.last_top
+        super().on_resize()
+
+    def scroll_rows(self, top: int) -> None:
+        self._following = top >= self.last_top
+        super().scroll_rows(top)
 
     def row(self, y: int, width: int) -> Sequence[Span]:
         if not self._rows:
@@ -93,15 +90,10 @@ class Log(Lines, can_focus=True):
         return [(f" {time:8} ", "dim"), (indent + one_line(text, width - 10 - len(indent)), role)]
 
     def action_move(self, by: int) -> None:
-        last = max(0, len(self._rows) - self.window.height)
-        y = min(max(self.scroll_offset.y + by, 0), last)
-        self._following = y >= last
-        self.scroll_to(y=y, animate=False, immediate=True)
-        self.show()
+        self.scroll_rows(self.top + by)
 
     def action_follow(self) -> None:
-        self._following = True
-        self._to_end()
+        self.scroll_rows(self.last_top)
 
     def action_level(self) -> None:
         self._level = _SHOWN[(_SHOWN.index(self._level) + 1) % len(_SHOWN)]

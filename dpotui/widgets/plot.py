@@ -267,6 +267,8 @@ class _Scale:
         if log and (positive := [v for v in values if v > 0]):
             return cls._logarithmic(positive, rows)
         low, high = (min(max(value, -_LARGEST), _LARGEST) for value in (min(values), max(values)))
+        if low == high and limits:
+            low, high = min(low, limits[0].value), max(high, limits[0].value)
         for limit in limits:
             # A threshold is drawn when it is near enough not to flatten what was measured.
             room = max(high - low, abs(high) * 0.05, 1e-12) * 2

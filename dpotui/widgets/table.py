@@ -12,7 +12,6 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
-from textual.strip import Strip
 
 from core.text import one_line
 from dpotui.roles import Span
@@ -36,9 +35,7 @@ class Row:
 
 
 class Table(Lines, can_focus=True):
-    DEFAULT_CSS = """
-    Table { overflow-y: auto; scrollbar-size-vertical: 1; }
-    """
+    FIXED = 1
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False, id="list.up"),
         Binding("down,j", "move(1)", "Down", show=False, id="list.down"),
@@ -93,7 +90,7 @@ class Table(Lines, can_focus=True):
         self._empty = empty if empty is not None else self._empty
         self._cursor = next((i for i, row in enumerate(rows) if key is not None and row.key == key), before)
         self._settle(1)
-        self.show(len(self._rows) + 1)
+        self.show(len(self._rows))
         if self.key != key:
             self.post_message(self.Moved(self, self.key))
 
@@ -127,28 +124,27 @@ class Table(Lines, can_focus=True):
             self.post_message(self.Moved(self, self.key))
 
     def _scroll_to_cursor(self) -> None:
-        # The row of titles covers one line; a heading above the cursor is worth seeing.
-        top, lines = self.scroll_offset.y, max(1, self.window.height - 1)
+        # A heading above the cursor is worth seeing.
         first = self._cursor
         while first > 0 and self._rows[first - 1].key is None:
             first -= 1
-        if first < top:
-            self.scroll_to(y=first, animate=False, immediate=True)
-        elif self._cursor >= top + lines:
-            self.scroll_to(y=self._cursor - lines + 1, animate=False, immediate=True)
+        if first < self.top:
+            self.scroll_rows(first)
+        elif self._cursor >= self.top + self.page:
+            self.scroll_rows(self._cursor - self.page + 1)
 
     def action_move(self, by: int) -> None:
         self._go(self._cursor + by, 1 if by > 0 else -1)
 
     def action_page(self, direction: int) -> None:
-        self.action_move(direction * max(1, self.window.height - 2))
+        self.action_move(direction * max(1, self.page - 1))
 
     def action_choose(self) -> None:
         if self.key is not None:
             self.post_message(self.Chosen(self, self.key))
 
     def on_click(self, event: events.Click) -> None:
-        index = event.y - 1 + self.scroll_offset.y
+        index = event.y - 1 + self.top
         if event.y > 0 and index < len(self._rows) and self._rows[index].key is not None:
             again = index == self._cursor
             self._go(index, 1)
@@ -163,11 +159,8 @@ class Table(Lines, can_focus=True):
         share = left // max(1, len(flexible))
         self._widths = [0 if c is None else c.width or share for c in shown]
 
-    def line(self, y: int, width: int) -> Strip:
-        if y == 0:
-            titles = tuple((column.title, "dim") for column in self._columns)
-            return self.palette.strip(self._cells(titles), width, self.rich_style)
-        return super().line(y - 1, width)
+    def fixed(self, y: int, width: int) -> Sequence[Span]:
+        return self._cells(tuple((column.title, "dim") for column in self._columns))
 
     def row(self, y: int, width: int) -> Sequence[Span]:
         if not self._rows:
@@ -191,5 +184,5 @@ class Table(Lines, can_focus=True):
 
     def base(self, y: int) -> Style:
         if y != self._cursor or not self._rows:
-            return self.rich_style
-        return self.rich_style + self.palette.style("cursor" if self.has_focus else "cursor-idle")
+            return self.palette.base
+        return self.palette.base + self.palette.style("cursor" if self.has_focus else "cursor-idle")
