@@ -128,7 +128,8 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
         # A resume does not repeat the steps before this one: what they reported must be on disk first.
         context.writer.flush()
         context.progress(state.step, plan.max_steps, "writing a checkpoint")
-        metrics = {"step": state.step, "epoch": stream.epoch, **state.last_eval, "evaluated_at_step": state.evaluated}
+        metrics: dict[str, Any] = {"step": state.step, "epoch": stream.epoch, **_shown(state.last_eval)}
+        metrics |= {"evaluated_at_step": state.evaluated, "measured_on": "validation file"}
         path = checkpoints.save(folder, state, model, optimizer, objective.memory, metrics, objective.write_model)
         context.artifact("checkpoint", f"{relative_folder}/{path.name}", state.step)
         for gone in checkpoints.prune(folder, plan.save_total_limit, state.best_step):
@@ -167,10 +168,8 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
             return
         state.evaluated, state.last_eval = state.step, found
         state.first_eval = state.first_eval or found
-        # Names with an underscore are notes of the objective to itself.
-        shown = {key: value for key, value in found.items() if not key.startswith("_")}
-        context.metrics(state.step, shown)
-        context.log(f"step {state.step}  validation  {_line(shown)}")
+        context.metrics(state.step, _shown(found))
+        context.log(f"step {state.step}  validation  {_line(found)}")
         score = objective.score(found) if state.step else None
         if score is not None and (state.best_score is None or score > state.best_score):
             state.best_score, state.best_step, state.stale_evaluations = score, state.step, 0
@@ -298,6 +297,11 @@ _WORDS = {
     "learning_rate": "lr",
     "examples_per_second": "ex/s",
 }
+
+
+def _shown(values: dict[str, float]) -> dict[str, float]:
+    """Without the names that begin with an underscore: notes of the objective to itself."""
+    return {key: value for key, value in values.items() if not key.startswith("_")}
 
 
 def _line(values: dict[str, float]) -> str:
