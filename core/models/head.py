@@ -77,7 +77,8 @@ class Logits:
             plain = model(probe)
             for head in candidates:
                 logits = head(body(probe))
-                if logits.shape == plain.shape and mx.allclose(logits, plain, rtol=1e-5, atol=1e-5):
+                # To the bit: it is the same computation, and a cap changes small logits by next to nothing.
+                if mx.array_equal(logits, plain):
                     return head
         except (TypeError, ValueError, AttributeError):
             return None
