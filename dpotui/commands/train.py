@@ -66,10 +66,7 @@ def command(
         default = workspace.configs / ("sft_config.yaml" if what == "sft" else "dpo_config.yaml")
         path = config_path.absolute() if config_path is not None else default
         config: DPOConfig | SFTConfig
-        if kind == "sft":
-            config = load_config(path, SFTConfig, overrides)
-        else:
-            config = load_config(path, DPOConfig, overrides)
+        config = load_config(path, SFTConfig, overrides) if kind == "sft" else load_config(path, DPOConfig, overrides)
         if detach and not as_json:
             # Who stays reads them in the run's log.
             for sentence in answers(config):
