@@ -267,31 +267,40 @@ def open_workbench(workspace: Workspace, in_process: bool = False) -> None:
     # A mouse that is reported goes on being reported after the line dropped: into the person's own shell.
     mouse = "SSH_CONNECTION" not in os.environ
     app = Workbench(workspace, in_process=in_process)
+    handed_over: list[str] = []
     if in_process:
-        _run_with_engine(app, mouse)
+        handed_over = _run_with_engine(app, mouse)
     else:
         app.run(mouse=mouse)
     if app.left_with:
         raise SystemExit(app.left_with)
-    _farewell(workspace)
+    _farewell(workspace, handed_over)
 
 
-def _run_with_engine(app: Workbench, mouse: bool) -> None:
-    """Execute runs in this process; one that is on when the person leaves goes on detached."""
+def _run_with_engine(app: Workbench, mouse: bool) -> list[str]:
+    """Execute runs in this process; one that is on when the person leaves goes on detached. Returns its id."""
     from core.engine.host import InProcessEngine
 
     engine = InProcessEngine(app.workspace, on_failure=app.engine_failed)
     engine.start()
+    handed_over: list[str] = []
     try:
         app.run(mouse=mouse)
     finally:
-        engine.stop(hand_over=True)
+        handed_over += engine.stop(hand_over=True)
+    return handed_over
 
 
-def _farewell(workspace: Workspace) -> None:
+def _farewell(workspace: Workspace, handed_over: list[str]) -> None:
     """Say that a run goes on, and how to come back."""
     with closing(open_store(workspace.database)) as db:
         for run in reversed(runs.listing(db, states=("running", "paused", "stopping", "queued"))):
-            step = f", step {run.step}/{run.steps}" if run.steps else ""
-            print(f"{run.id} {'waits in the queue' if run.state == 'queued' else f'goes on ({run.state}{step})'}")  # noqa: T201
+            step = f"step {run.step}/{run.steps}"
+            if run.id in handed_over:
+                words = f"goes on in a detached engine from its checkpoint ({step})"
+            elif run.state == "queued":
+                words = "waits in the queue"
+            else:
+                words = f"goes on ({run.state}, {step})" if run.steps else f"goes on ({run.state})"
+            print(f"{run.id} {words}")  # noqa: T201
     print(f"come back with: dpotui {shlex.quote(str(workspace.root))}")  # noqa: T201

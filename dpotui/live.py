@@ -19,7 +19,6 @@ from core.store.runs import Run
 from core.workspace import Workspace
 from dpotui.pace import Pace
 from dpotui.series import Recorder, Series
-from dpotui.widgets.plot import number
 
 if TYPE_CHECKING:
     from core.checklist import Item, ItemState
@@ -104,7 +103,7 @@ _KEY_FACTS = (
 
 def _told(facts: Mapping[str, Fact], name: str, label: str) -> str:
     value = facts[name].value
-    return f"{label} {number(value)} " if value is not None else f"{label} — "
+    return f"{label} {value:.4g}" if value is not None else f"{label} —"
 
 
 Clock = Callable[[], float]

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import time as _time
 
-from dpotui.widgets.plot import number
+
+def number(value: float) -> str:
+    """A number in seven characters and its sign, three or four digits that count."""
+    if not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    size = abs(value)
+    if value == int(value) and size < 1e5:
+        return f"{value:.0f}"
+    if size < 1e-3 or size >= 1e7:
+        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+    if size >= 1e5:
+        return f"{value / 1e3:.0f}k" if size < 1e6 else f"{value / 1e6:.2f}M"
+    if size >= 1000:
+        return f"{value:.0f}"
+    power = math.floor(math.log10(size))
+    return f"{value:.{3 - power if power >= 0 else 2 - power}f}"
+
+
+def steps(value: float) -> str:
+    """A number of steps, as short as it goes."""
+    if value >= 1e6:
+        return f"{value / 1e6:g}M"
+    return f"{value / 1e3:g}k" if value >= 1e4 and value % 100 == 0 else f"{value:g}"
 
 
 def clock(moment: float) -> str:

@@ -25,7 +25,7 @@ _COLUMNS = (
     Column("progress", 16, least=100),
     Column("step", 11, "right"),
     Column("facts"),
-    Column("took", 8, "right", least=76),
+    Column("took", 8, "right", least=90),
     Column("age", 5, "right"),
 )
 _NOTHING = "no runs yet\n\ng starts one; so does 2 Stage, on the stage it belongs to"

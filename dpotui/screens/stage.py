@@ -29,7 +29,6 @@ from dpotui.widgets.find import FindBar
 from dpotui.widgets.gates import GateTable
 from dpotui.widgets.lines import Lines
 from dpotui.widgets.log import Log
-from dpotui.widgets.plot import number
 from dpotui.widgets.table import Table
 
 
@@ -123,7 +122,7 @@ def _newest(watched: Watched) -> list[str]:
     for name, label, unit in _FOLLOWED:
         points = watched.series.get(name, ())
         if points and (watched.run.state in ("running", "paused") or not unit):
-            found.append(f"{label} {number(points[-1].mean)}{unit}".strip())
+            found.append(f"{label} {say.number(points[-1].mean)}{unit}".strip())
     return found
 
 

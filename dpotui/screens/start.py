@@ -50,7 +50,7 @@ class Start(ModalScreen[str | None]):
             yield text("Configuration, from the workspace", "label")
             yield self._field(self._config, "config")
             yield text("Changed keys", "label")
-            yield self._field(self._overrides, "overrides", "training.max_steps=40 training.warmup_steps=4")
+            yield self._field(self._overrides, "overrides", "such as training.max_steps=40 training.warmup_steps=4")
             yield text("", "summary label")
             yield text("", "error")
 

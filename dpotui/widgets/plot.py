@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 
 from rich.cells import cell_len
 
+from dpotui.say import number, steps
+
 # Dots of a cell by column and row, counted from its top left corner.
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 _BRAILLE = 0x2800
@@ -137,30 +139,6 @@ def smoothed(values: Sequence[float], weight: float) -> list[float]:
         else:
             found.append(math.nan)
     return found
-
-
-def number(value: float) -> str:
-    """A number in seven characters and its sign, three or four digits that count."""
-    if not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    size = abs(value)
-    if value == int(value) and size < 1e5:
-        return f"{value:.0f}"
-    if size < 1e-3 or size >= 1e7:
-        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
-    if size >= 1e5:
-        return f"{value / 1e3:.0f}k" if size < 1e6 else f"{value / 1e6:.2f}M"
-    if size >= 1000:
-        return f"{value:.0f}"
-    power = math.floor(math.log10(size))
-    return f"{value:.{3 - power if power >= 0 else 2 - power}f}"
-
-
-def steps(value: float) -> str:
-    """A number of steps, as short as it goes."""
-    if value >= 1e6:
-        return f"{value / 1e6:g}M"
-    return f"{value / 1e3:g}k" if value >= 1e4 and value % 100 == 0 else f"{value:g}"
 
 
 def draw(plot: Plot, look: Look, width: int, height: int) -> Frame:

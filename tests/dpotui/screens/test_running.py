@@ -96,7 +96,9 @@ async def test_starting_a_run_shows_errors_in_place(busy: Scene, started: list[W
         await pilot.pause()
         assert app.screen.is_modal
         path.write_text(path.read_text().replace("  lerning_rate:", "  learning_rate:"))
-        app.screen.query_one("#overrides", Input).value = "training.beta=0.2 training.max_steps=40 training.warmup_steps=4"
+        app.screen.query_one(
+            "#overrides", Input
+        ).value = "training.beta=0.2 training.max_steps=40 training.warmup_steps=4"
         await scene.until(pilot, lambda: "40 steps of" in scene.prose(app))
         await pilot.press("enter")
         await scene.until(pilot, lambda: not app.screen.is_modal)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from dpotui.say import number
 from dpotui.widgets.plot import (
     Frame,
     Limit,
@@ -20,7 +21,6 @@ from dpotui.widgets.plot import (
     Point,
     axis_end,
     draw,
-    number,
     point,
     smoothed,
 )

@@ -1,0 +1,19 @@
+"""The client starts without what trains: loading MLX, transformers or a model's libraries is most of a start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+_LOOK = """
+import sys
+import dpotui.app, dpotui.commands.open
+import core.checklist, core.gates, core.config, core.engine.client
+heavy = {"mlx", "mlx_lm", "transformers", "tokenizers", "torch", "huggingface_hub"}
+print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))
+"""
+
+
+def test_the_client_loads_nothing_that_trains() -> None:
+    found = subprocess.run([sys.executable, "-c", _LOOK], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
