@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from core.models.head import log_normalizer
+from core.models.head import log_normalizer, vocabulary_sum
 
 Array = mx.array
 
@@ -20,4 +20,4 @@ def exact_kl(policy: Array, reference: Array) -> Array:
     log_p = policy - log_normalizer(policy)
     log_q = reference - log_normalizer(reference)
     # Rounding can leave a sum of -1e-8; KL is never negative.
-    return mx.maximum((mx.exp(log_p) * (log_p - log_q)).sum(axis=-1), 0.0)
+    return mx.maximum(vocabulary_sum(mx.exp(log_p) * (log_p - log_q))[:, 0], 0.0)
