@@ -26,22 +26,21 @@ def log_sigmoid(z: np.ndarray) -> np.ndarray:
     return -np.logaddexp(0.0, -z)
 
 
-def formula(
-    name: str, w: np.ndarray, l: np.ndarray, nw: np.ndarray, nl: np.ndarray, beta: float, e: float
-) -> np.ndarray:  # noqa: E501, E741
+def formula(name: str, rows: list[tuple[float, float, int, int]], beta: float, smoothing: float) -> np.ndarray:
+    chosen, rejected, chosen_tokens, rejected_tokens = np.array(rows, np.float64).T
+    z = beta * (chosen - rejected)
     if name == "sigmoid":
-        return -(1 - e) * log_sigmoid(beta * (w - l)) - e * log_sigmoid(-beta * (w - l))
+        return -(1 - smoothing) * log_sigmoid(z) - smoothing * log_sigmoid(-z)
     if name == "ipo":
-        return (w / nw - l / nl - 1 / (2 * beta)) ** 2
-    return np.maximum(0.0, 1 - beta * (w - l))
+        return (chosen / chosen_tokens - rejected / rejected_tokens - 1 / (2 * beta)) ** 2
+    return np.maximum(0.0, 1 - z)
 
 
 def both(name: str, rows: list[tuple[float, float, int, int]], beta: float, smoothing: float) -> tuple[np.ndarray, ...]:
-    w, l, nw, nl = (np.array(column, np.float64) for column in zip(*rows, strict=True))  # noqa: E741
-    arrays = [mx.array(column.astype(np.float32)) for column in (w, l, nw, nl)]
-    found = LOSSES[name](arrays[0], arrays[1], (arrays[2], arrays[3]), beta, smoothing)
-    assert found.shape == w.shape
-    return np.array(found, np.float64), formula(name, w, l, nw, nl, beta, smoothing)
+    chosen, rejected, *tokens = (mx.array(column) for column in np.array(rows, np.float32).T)
+    found = LOSSES[name](chosen, rejected, tuple(tokens), beta, smoothing)
+    assert found.shape == (len(rows),)
+    return np.array(found, np.float64), formula(name, rows, beta, smoothing)
 
 
 @pytest.mark.parametrize("name", LOSSES)

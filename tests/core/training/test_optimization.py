@@ -123,9 +123,10 @@ def test_adamw_against_numpy(name: str, decay: float, acting: float) -> None:
 def test_sgd_is_a_step_down_the_gradient() -> None:
     optimizer = make_optimizer(Optimization(optimizer="sgd", weight_decay=0.0))
     model = Weights()
-    optimizer.learning_rate = 0.5
-    optimizer.update(model, {"w": mx.array([1.0, 2.0, -1.0, 0.0])})
-    assert model.w.tolist() == [0.5, -3.0, 1.0, 30.0]
+    for rate in (0.5, 0.25):
+        optimizer.learning_rate = rate
+        optimizer.update(model, {"w": mx.array([1.0, 2.0, -1.0, 0.0])})
+    assert model.w.tolist() == [0.25, -3.5, 1.25, 30.0]
 
 
 def test_every_optimizer_of_the_configuration_updates() -> None:
