@@ -11,6 +11,7 @@ from contextlib import closing
 from functools import cached_property
 from typing import Any, ClassVar, Literal, cast
 
+from rich.text import Text
 from textual import events
 from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App, SystemCommand
@@ -183,6 +184,8 @@ class Workbench(App[None]):
 
     def on_unmount(self) -> None:
         self._poller.stop()
+        if "db" in self.__dict__:
+            self.db.close()
 
     def _deliver(self, snapshot: Snapshot) -> None:
         """Called by the poller's thread."""
@@ -196,7 +199,7 @@ class Workbench(App[None]):
         if not isinstance(error, UserError | sqlite3.Error):
             raise error
         self.left_with = 2
-        self.exit(return_code=2, message=f"dpotui: {self.workspace.database}: {printable(str(error))}")
+        self.exit(return_code=2, message=Text(f"dpotui: {self.workspace.database}: {printable(str(error))}"))
 
     def on_new_snapshot(self, event: NewSnapshot) -> None:
         self.snapshot = event.snapshot

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from core.errors import UserError
-from core.store import open_store, runs
 from core.text import one_line
 from core.workspace import Workspace, create_workspace, is_workspace, open_workspace
+from dpotui.lean import load_store
 
 
 @click.command("open")
@@ -21,6 +21,7 @@ from core.workspace import Workspace, create_workspace, is_workspace, open_works
 @click.option("--in-process", is_flag=True, help="Execute runs in this process instead of a detached engine.")
 def command(folder: Path, in_process: bool) -> None:
     """Open the workbench on the workspace in FOLDER, or the one around it."""
+    load_store()
     reason = no_terminal()
     workspace = _workspace(folder, ask=reason is None)
     if workspace is None:
@@ -29,6 +30,10 @@ def command(folder: Path, in_process: bool) -> None:
         for line in status(workspace):
             click.echo(line)
         raise UserError(f"{reason}: the workbench needs a terminal; 'dpotui --help' lists commands that do not")
+    from core.store import open_store
+
+    # A database that cannot be opened is said before the screen is taken.
+    open_store(workspace.database).close()
     from dpotui.app import open_workbench
 
     open_workbench(workspace, in_process=in_process)
@@ -63,6 +68,8 @@ def _workspace(folder: Path, *, ask: bool) -> Workspace | None:
     if not click.confirm("Make one there, with configurations, checklists and runs.db?", default=False):
         click.echo("Nothing was made.")
         return None
+    from core.store import open_store
+
     workspace = create_workspace(folder)
     open_store(workspace.database, create=not is_workspace(workspace.root)).close()
     return workspace
@@ -71,6 +78,7 @@ def _workspace(folder: Path, *, ask: bool) -> Workspace | None:
 def status(workspace: Workspace) -> Iterator[str]:
     """How the workspace stands, in a few lines."""
     from core import checklist
+    from core.store import open_store, runs
 
     yield f"workspace  {one_line(str(workspace.root), 200)}"
     with closing(open_store(workspace.database)) as db:

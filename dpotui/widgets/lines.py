@@ -102,11 +102,10 @@ class Lines(Widget, can_focus=False):
         strips = [self.palette.strip(self.fixed(y, width), width, self.palette.base) for y in range(self.FIXED)]
         for y in range(self.top, self.top + size.height - self.FIXED):
             strips.append(self.palette.strip(self.row(y, width), width, self.base(y)))
-        self._strips = (
-            [Strip.join([strip, bar]) for strip, bar in zip(strips, self._bar(), strict=True)]
-            if (overflowing)
-            else strips[: size.height]
-        )
+        if overflowing:
+            # In a window lower than what stays in it there is more bar than lines.
+            strips = [Strip.join([strip, bar]) for strip, bar in zip(strips, self._bar(), strict=False)]
+        self._strips = strips[: size.height]
 
     def _bar(self) -> list[Strip]:
         """The scroll bar: where the window stands in the content."""

@@ -7,10 +7,14 @@ import sys
 
 _LOOK = """
 import sys
+from dpotui.lean import load_store
+load_store()
 import dpotui.app, dpotui.commands.open
 import core.checklist, core.gates, core.config, core.engine.client
-heavy = {"mlx", "mlx_lm", "transformers", "tokenizers", "torch", "huggingface_hub"}
-print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))
+heavy = {"mlx", "mlx_lm", "transformers", "tokenizers", "torch", "huggingface_hub", "numpy", "pandas"}
+loaded = {name.split(".")[0] for name in sys.modules}
+import numpy  # what was left out can still be had
+print(sorted(heavy & loaded))
 """
 
 

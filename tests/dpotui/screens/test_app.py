@@ -208,3 +208,29 @@ async def test_a_gates_file_that_cannot_be_read_is_said(empty: Scene) -> None:
         app = await scene.settled(pilot)
         await pilot.press("3")
         await scene.until(pilot, lambda: "gates.yaml" in scene.words(app))
+
+
+async def test_any_size_is_borne(busy: Scene) -> None:
+    async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        for key in "1234":
+            await pilot.press(key)
+            await scene.settled(pilot)
+            for size in ((200, 60), (20, 5), (1, 1), (119, 24), (120, 24), (300, 100), (80, 24)):
+                await pilot.resize_terminal(*size)
+                await pilot.pause()
+                strips = app.screen._compositor.render_strips()
+                assert (len(strips), {strip.cell_length for strip in strips}) == (size[1], {size[0]})
+        await pilot.press("2", "tab")
+        await pilot.resize_terminal(200, 60)
+        await scene.settled(pilot)
+        for title in ("Checklist", "Charts", "Gates", "Log"):
+            assert f"─ {title} ─" in scene.words(app)
+
+
+async def test_a_workspace_that_goes_away_ends_the_client_in_words(busy: Scene) -> None:
+    async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        busy.db.execute("DROP TABLE facts")
+        await scene.until(pilot, lambda: not app.is_running)
+    assert app.return_code == 2
