@@ -115,7 +115,8 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
         state, objective.memory = checkpoints.restore(earlier[-1][1], model, optimizer)
         context.log(f"resumed from {earlier[-1][1].name}: goes on with step {state.step + 1}")
     stream = BatchStream(objective.lengths, plan.batch_size, plan.seed, state.position)
-    gradients = _gradients(objective)
+    # A step is compiled where kernels are launched one by one; on the CPU that gains nothing.
+    gradients = _gradients(objective, compiled=mx.default_device() == mx.Device(mx.gpu))
     relative_folder = context.workspace.relative(folder)
     # The checkpoint on disk knows of this step and of this evaluation.
     saved = (state.step, state.evaluated) if earlier else None
@@ -203,14 +204,14 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
     return Outcome(state, best, eligible, state.best_eval if eligible else state.last_eval)
 
 
-def _gradients(objective: Objective) -> Callable[..., Any]:
+def _gradients(objective: Objective, *, compiled: bool) -> Callable[..., Any]:
     function = nn.value_and_grad(objective.model, objective.loss)
 
     def with_metrics(*arrays: Array) -> Any:
         # value_and_grad differentiates the first of what the loss returns.
         return function(*arrays)
 
-    if mx.default_device() == mx.Device(mx.gpu):
+    if compiled:
         # Without the random state as input and output, dropout would draw one mask for ever.
         shared = [objective.model.state, mx.random.state]
         return mx.compile(with_metrics, inputs=shared, outputs=shared)
