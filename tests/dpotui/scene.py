@@ -148,7 +148,7 @@ async def settled(pilot: Pilot[None]) -> Workbench:
 
 async def until(pilot: Pilot[None], what: Any) -> None:
     """Wait until `what()` holds."""
-    for _ in range(200):
+    for _ in range(500):
         if what():
             return
         await pilot.pause(0.02)

@@ -144,6 +144,7 @@ def test_a_stalled_line_costs_nothing(workspace: Workspace, start: Opener, train
     assert terminal.restored
 
 
+@pytest.mark.slow
 def test_bytes_on_the_line(workspace: Workspace, start: Opener, training: Callable[[], None]) -> None:
     training()
     terminal = start(str(workspace.root))
