@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -117,7 +120,8 @@ def _watch(workspace: Workspace, db: Database, queued: list[str], before: set[st
     results = gates.evaluate(db, workspace)
     gates.record(db, results)
     _report(workspace, db, results)
-    click.echo(f"\n{seconds:.0f} s in all. Look around: dpotui {_quoted(workspace)}")
+    took = "" if before >= set(queued) else f"{seconds:.0f} s in all. "
+    click.echo(f"\n{took}Look around: {_program()} {_quoted(workspace)}")
 
 
 _TITLES: dict[Kind, str] = {
@@ -146,8 +150,12 @@ def _took(run: Run) -> str:
 
 
 def _quoted(workspace: Workspace) -> str:
-    text = printable(str(workspace.root))
-    return f"'{text}'" if " " in text else text
+    return shlex.quote(printable(str(workspace.root)))
+
+
+def _program() -> str:
+    """How the person can call this program: by its name where the shell finds it, else by this Python."""
+    return "dpotui" if shutil.which("dpotui") else f"{shlex.quote(sys.executable)} -m dpotui"
 
 
 def _report(workspace: Workspace, db: Database, results: list[GateResult]) -> None:
@@ -162,7 +170,7 @@ def _report(workspace: Workspace, db: Database, results: list[GateResult]) -> No
         click.echo(line)
     if any(result.gate.fact == "dpo.kl_divergence" and result.verdict == "FAIL" for result in measured):
         click.echo("\nThe KL gate FAILs: the policy went too far from its reference. A calmer run passes:")
-        click.echo(f"  dpotui train dpo -w {_quoted(workspace)} {CALMER}")
+        click.echo(f"  {_program()} train dpo -w {_quoted(workspace)} {CALMER}")
 
 
 def _filled(workspace: Workspace, db: Database) -> Iterator[str]:
