@@ -101,6 +101,7 @@ def create(
 
 
 def get(db: Database, run_id: str) -> Run:
+    run_id = storable(run_id)
     row = next(db.query("SELECT * FROM runs WHERE id = ?", [run_id]), None)
     if row is None:
         near = difflib.get_close_matches(run_id, [r[0] for r in db.execute("SELECT id FROM runs")], 1)

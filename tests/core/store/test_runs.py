@@ -51,6 +51,8 @@ def test_an_unknown_run_names_the_nearest(db: Database) -> None:
         runs.get(db, "dpo-01")
     with pytest.raises(UserError, match="dpotui runs"):
         runs.get(db, "zzz")
+    with pytest.raises(UserError, match="no run"):
+        runs.get(db, "\udcff")  # what a shell hands over for a byte that is no text
 
 
 def test_the_queue_is_first_in_first_out(db: Database) -> None:
