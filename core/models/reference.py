@@ -12,6 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from core.errors import UserError
 from core.models.adapters import adapters_off
 
 
@@ -80,9 +81,17 @@ class WeightsFromDisk:
         reference = load(self._folder, dtype=self._dtype, trust_remote_code=self._trust_remote_code).model
         theirs = dict(tree_flatten(reference.parameters()))
         # Under an adapter the weight x.weight is called x.linear.weight.
-        names = {name.replace(".linear.", "."): name for name, _ in tree_flatten(self._model.parameters())}
-        assert set(theirs) <= set(names), "the reference has weights that the policy has not"
-        return [(names[name], value) for name, value in theirs.items()]
+        adapted = tuple(f"{name}.linear." for name, module in self._model.named_modules() if "lora_a" in module)
+        own = {
+            name.replace(".linear.", ".") if name.startswith(adapted) else name: (name, value.shape)
+            for name, value in tree_flatten(self._model.parameters())
+            if not name.endswith((".lora_a", ".lora_b"))
+        }
+        if {name: value.shape for name, value in theirs.items()} != {name: shape for name, (_, shape) in own.items()}:
+            raise UserError(
+                f"{self._folder} has other weights than the policy: reference and policy must be of one architecture"
+            )
+        return [(own[name][0], value) for name, value in theirs.items()]
 
     @contextmanager
     def _swapped(self, weights: list[tuple[str, mx.array]]) -> Iterator[None]:
