@@ -126,8 +126,8 @@ def of_run(watched: Watched, artifacts: Sequence[Artifact], now: float) -> list[
 
 
 def state_words(run: Run) -> str:
-    if run.state == "running" and run.phase:
-        return f"running, {run.phase}"
+    if run.state in ("running", "queued") and run.phase:
+        return f"{run.state}, {run.phase}"
     return run.state
 
 

@@ -116,8 +116,20 @@ class Engine:
         # All that the run reported is on disk before it reads as finished.
         writer.flush()
         runs.update(db, run.id, ended=time.time(), phase="", **ending)
+        _tell_children(db, run.id, str(ending["state"]))
         del context
         _free()
+
+
+def _tell_children(db: Database, parent: str, state: str) -> None:
+    """Runs that wait for this one say so as long as it has not finished."""
+    for child in runs.listing(db, states=("queued",)):
+        if child.parent == parent:
+            runs.update(db, child.id, phase="" if state == "finished" else f"waits for {parent}, which {_ENDED[state]}")
+
+
+# How a run that ended otherwise than finished is spoken of.
+_ENDED = {"stopped": "was stopped", "failed": "failed", "interrupted": "was interrupted"}
 
 
 def _hint(error: Exception) -> str:

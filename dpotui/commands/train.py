@@ -78,13 +78,13 @@ def command(
         engine = InProcessEngine(workspace)
         engine.start()
         try:
-            run = follow(workspace, db, run.id)
+            run = follow(workspace, db, run.id, from_start=resume is None)
         finally:
             engine.stop(hand_over=runs.get(db, run.id).state in runs.LIVE)
     else:
         ensure_engine(workspace)
         if not detach:
-            run = follow(workspace, db, run.id)
+            run = follow(workspace, db, run.id, from_start=resume is None)
     if as_json:
         click.echo(
             json.dumps({"id": run.id, "kind": run.kind, "state": run.state, "step": run.step, "steps": run.steps})

@@ -187,8 +187,9 @@ def test_a_child_waits_for_its_parent(lived) -> None:
     failed = runs.get(db, parent.id)
     assert failed.state == "failed"
     assert "models/nowhere" in failed.error
-    time.sleep(0.5)
+    wait(lambda: runs.get(db, child.id).phase != "")
     assert runs.get(db, child.id).state == "queued"
+    assert runs.get(db, child.id).phase == f"waits for {parent.id}, which failed"
 
 
 def test_in_process_engine_hands_over(lived) -> None:
