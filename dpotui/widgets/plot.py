@@ -268,7 +268,8 @@ class _Scale:
 
     @classmethod
     def _logarithmic(cls, values: Sequence[float], rows: int) -> _Scale:
-        low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+        smallest, largest = (min(value, _LARGEST) for value in (min(values), max(values)))
+        low, high = math.floor(math.log10(smallest)), math.ceil(math.log10(largest))
         high = max(high, low + 1)
         jump = max(1, math.ceil((high - low) / max(1, rows // 2)))
         return cls(low, high, True, tuple((10.0**e, number(10.0**e)) for e in range(low, high + 1, jump)))

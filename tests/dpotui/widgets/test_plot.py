@@ -146,6 +146,12 @@ def test_any_numbers_fit_their_frame(
         assert "".join(piece for piece, _ in frame.spans(y)) == text
 
 
+@pytest.mark.parametrize("values", [[9.999999999999347e307], [1.7e308, -1.7e308], [5e-324], [1e-308, 1e308]])
+@pytest.mark.parametrize("log", [True, False])
+def test_the_ends_of_float_are_drawn(values: list[float], log: bool) -> None:
+    assert draw(plot(values), Look(0.5, True, log), 40, 8).text()
+
+
 def test_hostile_titles_keep_the_grid() -> None:
     frame = draw(Plot("漢字\u202e", (Line("x", [Point(0, 0, 1, 0.5)]),)), Look(), 40, 8)
     assert all(cell_len("".join(row)) == 40 for row in frame.characters)
