@@ -52,7 +52,9 @@ class Context:
         path = self.workspace.path(relative)
         digest = files.sha256(self.db, self.workspace, relative)
         assert digest is not None, f"{relative} was not written"
-        size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
+        # Checkpoints that lie in a run's folder are artifacts of their own.
+        members = [member for member in path.iterdir() if member.is_file()] if path.is_dir() else [path]
+        size = sum(member.stat().st_size for member in members)
         artifacts.record(self.db, self.run.id, kind, relative, digest, size, step)
 
     def set_steps(self, steps: int) -> None:
