@@ -11,10 +11,16 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from core.config.models import Adapter
 from core.errors import UserError
+
+# What mlx-lm makes adapters for.
+_ADAPTABLE = (
+    nn.Linear, nn.QuantizedLinear, nn.Embedding, nn.QuantizedEmbedding, SwitchLinear, QuantizedSwitchLinear,
+)  # fmt: skip
 
 
 def lora_parameters(adapter: Adapter) -> dict[str, Any]:
@@ -31,13 +37,31 @@ def lora_parameters(adapter: Adapter) -> dict[str, Any]:
 
 def add_adapters(model: nn.Module, adapter: Adapter) -> None:
     """Freeze the model and put a fresh LoRA adapter (B = 0, so nothing changes yet) into its last blocks."""
+    _refuse_unknown_keys(model, adapter.keys or [])
     model.freeze()
     settings = lora_parameters(adapter)
     # mlx-lm takes the last n blocks and counts "all" as 0.
     linear_to_lora_layers(model, max(adapter.num_layers, 0), settings)
     if not tree_flatten(model.trainable_parameters()):
-        names = sorted({name for block in model.layers for name, _ in block.named_modules() if name})
-        raise UserError(f"adapter.keys: none of {adapter.keys} is in the model; it has {', '.join(names)}")
+        raise UserError(
+            f"adapter.num_layers: the last {adapter.num_layers} blocks have none of adapter.keys: name more blocks"
+        )
+
+
+def _refuse_unknown_keys(model: nn.Module, keys: list[str]) -> None:
+    """Keys name layers as they are called within a block, or within the whole model."""
+
+    def adaptable(module: nn.Module) -> bool:
+        return hasattr(module, "to_lora") or isinstance(module, _ADAPTABLE)
+
+    in_blocks = {name for block in model.layers for name, module in block.named_modules() if adaptable(module)}
+    anywhere = {name for name, module in model.named_modules() if adaptable(module)}
+    unknown = [key for key in keys if key not in in_blocks | anywhere]
+    if unknown:
+        raise UserError(
+            f"adapter.keys: no layer that can have an adapter is called {', '.join(unknown)}: "
+            f"this model's blocks have {', '.join(sorted(in_blocks))}"
+        )
 
 
 def adapter_weights(model: nn.Module) -> dict[str, mx.array]:

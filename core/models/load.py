@@ -99,8 +99,10 @@ def load(path: Path, *, dtype: mx.Dtype | None = None, trust_remote_code: bool =
         tokenizer = load_tokenizer(
             path, {"trust_remote_code": trust_remote_code}, eos_token_ids=config.get("eos_token_id")
         )
-    except (ValueError, KeyError, OSError, RuntimeError, TypeError) as error:
-        raise UserError(f"{path} cannot be loaded as a language model: {str(error).splitlines()[0][:300]}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a stranger's files can make mlx-lm and its tokenizers raise anything
+        raise UserError(f"{path} cannot be loaded as a language model: {_reason(error)}") from error
     if dtype is not None:
         cast(model, dtype)
     mx.eval(model.parameters())
@@ -127,13 +129,22 @@ def _load_adapted(path: Path, dtype: mx.Dtype | None, trust_remote_code: bool) -
         base = json.loads(file.read_text("utf-8")).get("model")
     except (ValueError, AttributeError) as error:
         raise UserError(f"{file} cannot be read: {error}") from None
-    if not base or not Path(base).is_dir():
-        raise UserError(f"{file}: the model it was trained on ({base!r}) is not a folder here: edit 'model' in it")
+    if not isinstance(base, str) or not (Path(base) / "config.json").is_file():
+        raise UserError(
+            f"{file}: the model it was trained on ({base!r}) is not a model folder here: edit 'model' in it"
+        )
     loaded = load(Path(base), dtype=dtype, trust_remote_code=trust_remote_code)
     try:
         load_adapters(loaded.model, str(path))
-    except (ValueError, KeyError, AttributeError, FileNotFoundError, RuntimeError) as error:
-        raise UserError(f"{path} does not fit the model {base}: {str(error).splitlines()[0]}") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path} does not fit the model {base}: {_reason(error)}") from error
     fuse(loaded.model)
     loaded.model.eval()
     return loaded
+
+
+def _reason(error: Exception) -> str:
+    """What an error of a library says, as one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -1,0 +1,152 @@
+"""Adapters: nothing at first, on the layers asked for, and what mlx-lm makes of the files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx_lm
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+
+from core.config.models import Adapter
+from core.errors import UserError
+from core.models.adapters import adapter_weights, add_adapters, fuse, save_adapters
+from core.models.load import LanguageModel, load
+from core.models.save import save
+from tests.core.models.architectures import build
+from tests.core.models.folders import IDS, write_folder
+
+
+def logits(model: nn.Module) -> np.ndarray:
+    return np.array(model(IDS))
+
+
+def moved(model: nn.Module, adapter: Adapter) -> nn.Module:
+    """With an adapter that changes the answers."""
+    mx.random.seed(3)
+    add_adapters(model, adapter)
+    for name, value in adapter_weights(model).items():
+        model.load_weights([(name, value + 0.1 * mx.random.normal(value.shape))], strict=False)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("models") / "base", tie_word_embeddings=False)
+
+
+def test_a_new_adapter_changes_nothing_and_only_it_is_trained(folder: Path) -> None:
+    model = load(folder).model
+    base = logits(model)
+    add_adapters(model, Adapter(rank=3, num_layers=-1))
+    assert np.array_equal(logits(model), base)
+    names = adapter_weights(model)
+    assert list(names) == sorted(names)
+    assert {name.rsplit(".", 1)[1] for name in names} == {"lora_a", "lora_b"}
+    # Seven linear layers in each of two blocks.
+    assert len(names) == 2 * 7 * 2
+    assert {value.shape[1] for name, value in names.items() if name.endswith("lora_a")} == {3}
+
+
+def test_the_last_blocks(folder: Path) -> None:
+    model = load(folder).model
+    add_adapters(model, Adapter(num_layers=1))
+    assert {name.split(".")[2] for name in adapter_weights(model)} == {"1"}
+
+
+def test_more_blocks_than_there_are(folder: Path) -> None:
+    model = load(folder).model
+    add_adapters(model, Adapter(num_layers=16))
+    assert {name.split(".")[2] for name in adapter_weights(model)} == {"0", "1"}
+
+
+def test_keys_choose_layers(folder: Path) -> None:
+    model = load(folder).model
+    add_adapters(model, Adapter(num_layers=-1, keys=["self_attn.q_proj", "mlp.down_proj"]))
+    assert {name.split(".", 3)[3] for name in adapter_weights(model)} == {
+        f"{layer}.{matrix}" for layer in ("self_attn.q_proj", "mlp.down_proj") for matrix in ("lora_a", "lora_b")
+    }
+
+
+@pytest.mark.parametrize(
+    ("keys", "unknown"),
+    [
+        (["attention.query"], "attention.query"),
+        (["self_attn.k_proj", "self_attn.Q_proj"], "self_attn.Q_proj"),
+        (["self_attn"], "self_attn"),  # holds linear layers, is none
+        (["input_layernorm"], "input_layernorm"),
+    ],
+)
+def test_unknown_keys_are_named_with_those_there_are(folder: Path, keys: list[str], unknown: str) -> None:
+    with pytest.raises(UserError) as refused:
+        add_adapters(load(folder).model, Adapter(keys=keys))
+    assert str(refused.value) == (
+        f"adapter.keys: no layer that can have an adapter is called {unknown}: this model's blocks have mlp.down_proj, "
+        "mlp.gate_proj, mlp.up_proj, self_attn.k_proj, self_attn.o_proj, self_attn.q_proj, self_attn.v_proj"
+    )
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        Adapter(rank=3, alpha=7.0, dropout=0.2, num_layers=-1),
+        Adapter(rank=2, scale=3.5, num_layers=1),
+        Adapter(rank=2, num_layers=16, keys=["self_attn.v_proj", "mlp.up_proj"]),
+        Adapter(rank=2, num_layers=1, keys=["self_attn.v_proj", "lm_head"]),
+    ],
+)
+def test_mlx_lm_loads_what_is_saved(folder: Path, tmp_path: Path, adapter: Adapter) -> None:
+    model = moved(load(folder).model, adapter)
+    assert not np.allclose(logits(model), logits(load(folder).model), atol=1e-2)
+    save_adapters(model, adapter, folder, tmp_path)
+    theirs, _ = mlx_lm.load(str(folder), adapter_path=str(tmp_path))
+    assert np.array_equal(logits(theirs), logits(model))
+    # And so do we, fused.
+    ours = load(tmp_path).model
+    np.testing.assert_allclose(logits(ours), logits(model), rtol=1e-4, atol=1e-4)
+    assert not any("lora_a" in module for _, module in ours.named_modules())
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_fused_model_answers_as_before(tmp_path: Path, quantized: bool) -> None:
+    folder = write_folder(tmp_path / "base", hidden_size=64, intermediate_size=128)
+    loaded = load(folder)
+    if quantized:
+        nn.quantize(loaded.model, group_size=32, bits=8)
+        loaded.config["quantization"] = {"group_size": 32, "bits": 8}
+    model = moved(loaded.model, Adapter(rank=2, num_layers=-1))
+    before = logits(model)
+    fuse(model)
+    difference = np.linalg.norm(logits(model) - before) / np.linalg.norm(before)
+    # Quantized weights are rounded again.
+    assert difference < (0.1 if quantized else 1e-5)
+    target = tmp_path / "fused"
+    target.mkdir()
+    save(LanguageModel(model, loaded.tokenizer, loaded.config, loaded.path), target)
+    theirs, tokenizer = mlx_lm.load(str(target))
+    assert np.array_equal(logits(theirs), logits(model))
+    assert tokenizer.encode("say red") == loaded.tokenizer.encode("say red")
+    assert tokenizer.chat_template == loaded.tokenizer.chat_template
+    assert np.array_equal(logits(load(target).model), logits(model))
+
+
+def test_fusing_without_adapters_does_nothing() -> None:
+    model = build("llama")
+    before = dict(tree_flatten(model.parameters()))
+    fuse(model)
+    assert all(np.array_equal(before[name], value) for name, value in tree_flatten(model.parameters()))
+
+
+def test_the_configuration_that_mlx_lm_reads(folder: Path, tmp_path: Path) -> None:
+    adapter = Adapter(rank=4, alpha=8.0, dropout=0.1, num_layers=2)
+    save_adapters(moved(load(folder).model, adapter), adapter, folder, tmp_path)
+    assert json.loads((tmp_path / "adapter_config.json").read_text()) == {
+        "fine_tune_type": "lora",
+        "model": str(folder),
+        "num_layers": 2,
+        "lora_parameters": {"rank": 4, "scale": 2.0, "dropout": 0.1},
+    }
