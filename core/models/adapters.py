@@ -35,6 +35,16 @@ def lora_parameters(adapter: Adapter) -> dict[str, Any]:
     return settings
 
 
+def make_trainable(model: nn.Module, adapter: Adapter) -> None:
+    """Leave trainable what `adapter.type` asks for: a fresh LoRA adapter, or every weight."""
+    if adapter.type == "lora":
+        add_adapters(model, adapter)
+        return
+    if any(hasattr(module, "bits") for _, module in model.named_modules()):
+        raise UserError("adapter.type: full cannot train quantized weights: set it to lora, or take a model without")
+    model.unfreeze()
+
+
 def add_adapters(model: nn.Module, adapter: Adapter) -> None:
     """Freeze the model and put a fresh LoRA adapter (B = 0, so nothing changes yet) into its last blocks."""
     _refuse_unknown_keys(model, adapter.keys or [])

@@ -12,7 +12,7 @@ from core.config import DPOConfig
 from core.data.tokenize import Tokens
 from core.errors import UserError
 from core.evaluation.intervals import mean_interval, wilson
-from core.models.adapters import add_adapters, save_adapters
+from core.models.adapters import make_trainable, save_adapters
 from core.models.load import LanguageModel, resolve
 from core.models.reference import AdapterOff, Reference, WeightsFromDisk
 from core.models.save import save
@@ -42,10 +42,7 @@ def policy_and_reference(
     if not same:
         refuse_other_architecture(reference_path, policy_path)
     mx.random.seed(config.training.seed)
-    if config.adapter.type == "lora":
-        add_adapters(policy.model, config.adapter)
-    else:
-        policy.model.unfreeze()
+    make_trainable(policy.model, config.adapter)
     trainable = sum(v.size for _, v in tree_flatten(policy.model.trainable_parameters()))
     context.log(f"{trainable:,} trainable parameters ({config.adapter.type})")
     if same and config.adapter.type == "lora":

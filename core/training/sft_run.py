@@ -7,7 +7,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from core.config import SFTConfig
-from core.models.adapters import add_adapters, fuse, save_adapters
+from core.models.adapters import fuse, make_trainable, save_adapters
 from core.models.load import LanguageModel
 from core.models.save import save, whole_folder
 from core.store import facts
@@ -48,10 +48,7 @@ def run(context: Context) -> None:
     )
 
     mx.random.seed(config.training.seed)
-    if config.adapter.type == "lora":
-        add_adapters(base.model, config.adapter)
-    else:
-        base.model.unfreeze()
+    make_trainable(base.model, config.adapter)
 
     def write_model(target: Path) -> None:
         if config.adapter.type == "lora":

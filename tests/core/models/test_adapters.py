@@ -14,7 +14,7 @@ from mlx.utils import tree_flatten
 
 from core.config.models import Adapter
 from core.errors import UserError
-from core.models.adapters import adapter_weights, add_adapters, fuse, save_adapters
+from core.models.adapters import adapter_weights, add_adapters, fuse, make_trainable, save_adapters
 from core.models.load import LanguageModel, load
 from core.models.save import save
 from tests.core.models.architectures import build
@@ -70,6 +70,24 @@ def test_keys_choose_layers(folder: Path) -> None:
     assert {name.split(".", 3)[3] for name in adapter_weights(model)} == {
         f"{layer}.{matrix}" for layer in ("self_attn.q_proj", "mlp.down_proj") for matrix in ("lora_a", "lora_b")
     }
+
+
+def test_what_is_trainable(folder: Path) -> None:
+    model = load(folder).model
+    make_trainable(model, Adapter(type="full"))
+    assert adapter_weights(model).keys() == dict(tree_flatten(model.parameters())).keys()
+    model = load(folder).model
+    make_trainable(model, Adapter(type="lora"))
+    assert all("lora_" in name for name in adapter_weights(model))
+
+
+def test_quantized_weights_take_an_adapter_only(tmp_path: Path) -> None:
+    model = load(write_folder(tmp_path / "base", hidden_size=64, intermediate_size=128)).model
+    nn.quantize(model, group_size=32, bits=4)
+    with pytest.raises(UserError, match=r"adapter\.type: full cannot train quantized weights: set it to lora"):
+        make_trainable(model, Adapter(type="full"))
+    make_trainable(model, Adapter(type="lora"))
+    assert all("lora_" in name for name in adapter_weights(model))
 
 
 @pytest.mark.parametrize(
