@@ -212,18 +212,20 @@ def _first_key(kind: type[BaseModel], path: KeyPath) -> str:
 
 
 def missing_files(config: Section, workspace: Workspace) -> list[str]:
-    """Sentences for the data files and model folders that a configuration names and the workspace lacks.
+    """Sentences for the data files and model folders that a run of a configuration reads and the workspace lacks.
 
-    A model name that does not look like a path of the workspace may be a Hugging Face id and is not judged here.
+    DPO reads its reference and policy; the base model is where those came from. A model name that does not look like
+    a path of the workspace may be a Hugging Face id and is not judged here.
     """
     values: dict[str, Any] = config.model_dump()
     found = []
     for key in ("train_file", "validation_file"):
         if not workspace.path(values["data"][key]).is_file():
             found.append(f"data.{key}: {printable(values['data'][key])} does not exist in {workspace.root}")
-    for key in ("base_model", "reference_model", "policy_model"):
-        name = values["model"].get(key)
-        local = name is not None and (name.startswith(("/", ".", "~")) or name.split("/")[0] in FOLDERS)
+    read = [key for key in ("reference_model", "policy_model") if key in values["model"]] or ["base_model"]
+    for key in read:
+        name = values["model"][key]
+        local = name.startswith(("/", ".", "~")) or name.split("/")[0] in FOLDERS
         if local and not workspace.path(name).is_dir():
             found.append(f"model.{key}: {printable(name)} does not exist in {workspace.root}")
     return found

@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 import time
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING
 
 from core.engine.lock import no_engine
 from core.errors import UserError
 from core.store import Database, runs
 from core.store.runs import Kind, Run
 from core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from core.config import DPOConfig, SFTConfig
 
 START_SECONDS = 20.0
 
@@ -22,12 +24,24 @@ def submit(
     workspace: Workspace,
     db: Database,
     kind: Kind,
-    config: BaseModel,
+    config: DPOConfig | SFTConfig,
     *,
     config_path: str | None = None,
     parent: str | None = None,
 ) -> Run:
-    """Queue a run with a snapshot of its configuration. With a parent it waits until that one has finished."""
+    """Queue a run with a snapshot of its configuration. With a parent it waits until that one has finished.
+
+    Raises:
+        UserError: files that it reads are not there, and no run is on that could still bring them.
+    """
+    # pydantic and YAML are not needed to open the terminal.
+    from core.config import missing_files
+
+    missing = missing_files(config, workspace)
+    if kind == "data_check":
+        missing = [sentence for sentence in missing if sentence.startswith("data.")]
+    if missing and parent is None and not runs.listing(db, states=(*runs.LIVE, "queued"), limit=1):
+        raise UserError("\n".join(f"{sentence}: put it there, or name another" for sentence in missing))
     snapshot = config.model_dump(mode="json")
     training = snapshot.get("training", {}) if kind in ("sft", "dpo") else {}
     logging = snapshot.get("logging", {})

@@ -180,16 +180,32 @@ def test_one_engine_a_workspace(lived) -> None:
 
 def test_a_child_waits_for_its_parent(lived) -> None:
     space, db = lived
-    parent = submit(space, db, "sft", tiny.sft_config(model_base_model="models/nowhere"))
+    (space.root / "models" / "empty").mkdir()
+    parent = submit(space, db, "sft", tiny.sft_config(model_base_model="models/empty"))
     child = submit(space, db, "dpo", tiny.dpo_config(), parent=parent.id)
     ensure_engine(space)
     wait(lambda: ended(db, parent.id))
     failed = runs.get(db, parent.id)
     assert failed.state == "failed"
-    assert "models/nowhere" in failed.error
+    assert "has no config.json" in failed.error
     wait(lambda: runs.get(db, child.id).phase != "")
     assert runs.get(db, child.id).state == "queued"
     assert runs.get(db, child.id).phase == f"waits for {parent.id}, which failed"
+
+
+def test_what_is_missing_is_said_before_a_run_is_queued(lived) -> None:
+    space, db = lived
+    config = tiny.dpo_config(model_policy_model="checkpoints/none", data_train_file="data/none.jsonl")
+    with pytest.raises(UserError) as told:
+        submit(space, db, "dpo", config)
+    assert [line.split(":")[0] for line in str(told.value).splitlines()] == ["data.train_file", "model.policy_model"]
+    with pytest.raises(UserError, match=r"data\.train_file"):
+        submit(space, db, "data_check", config)
+    assert runs.listing(db) == []
+    # What a run before it writes need not be there yet.
+    first = submit(space, db, "sft", tiny.sft_config())
+    assert submit(space, db, "dpo", config, parent=first.id).state == "queued"
+    assert submit(space, db, "dpo", config).state == "queued"
 
 
 def test_in_process_engine_hands_over(lived) -> None:
