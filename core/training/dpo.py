@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -141,9 +142,9 @@ class DPO:
 
     def score(self, evaluation: dict[str, float]) -> float | None:
         """The validation margin, among models within the KL limit."""
-        if evaluation["kl_divergence"] > self._kl_target:
-            return None
-        return evaluation["eval_rewards/margins"]
+        margin = evaluation["eval_rewards/margins"]
+        # A KL that is no number is not within the limit.
+        return margin if evaluation["kl_divergence"] <= self._kl_target and math.isfinite(margin) else None
 
     def policy_kl(
         self, tokenizer: Any, count: int, max_tokens: int, seed: int, interrupted: Callable[[], bool]

@@ -167,6 +167,11 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
         model.train()
         if found is None:
             return
+        if not math.isfinite(found["eval_loss"]):
+            raise UserError(
+                f"step {state.step}: the validation loss is {found['eval_loss']}: "
+                + ("lower training.learning_rate, or set compute.fp16: false" if state.step else _BROKEN)
+            )
         state.evaluated, state.last_eval = state.step, found
         state.first_eval = state.first_eval or found
         context.metrics(state.step, _shown(found))
@@ -286,6 +291,8 @@ def _report(plan: Plan, stream: BatchStream, state: TrainerState, context: Conte
     context.metrics(state.step, values)
     context.log(f"step {state.step}/{plan.max_steps}  {_line(values)}")
 
+
+_BROKEN = "the model gives no numbers before it was trained: set compute.fp16: false, or look at its weights"
 
 # What a line of the log says of each metric, short enough for 80 columns.
 _WORDS = {

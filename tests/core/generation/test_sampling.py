@@ -38,6 +38,24 @@ def test_greedy_is_what_one_prompt_alone_gives(model: nn.Module) -> None:
         assert tokens.responses == (expected,)
 
 
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_a_model_that_mlx_lm_cannot_batch(temperature: float) -> None:
+    gemma = build("gemma2", spread=0.15)
+    found = sample(gemma, TOKENIZER, PROMPTS, max_tokens=8, temperature=temperature, seed=0)
+    assert found == sample(gemma, TOKENIZER, PROMPTS, max_tokens=8, temperature=temperature, seed=0)
+    assert [tokens.prompt for tokens in found] == PROMPTS
+    if temperature == 0:
+        for tokens in found:
+            response = tokens.responses[0]
+            for i, token in enumerate(response):
+                assert token == next_logits(gemma, tokens.prompt + response[:i]).argmax()
+    else:
+        assert len({tuple(tokens.responses[0]) for tokens in found}) == len(PROMPTS)
+    for tokens in found:
+        response = tokens.responses[0]
+        assert response.index(END) == len(response) - 1 if END in response else len(response) == 8
+
+
 def test_decided_by_the_seed(model: nn.Module) -> None:
     def draw(seed: int) -> list:
         return sample(model, TOKENIZER, PROMPTS, max_tokens=6, temperature=1.0, seed=seed)
