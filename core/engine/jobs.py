@@ -15,6 +15,7 @@ def data_check(context: Context) -> None:
 
     config = DPOConfig.model_validate(context.run.config)
     context.progress(0, 1, f"reading {config.data.train_file}")
+    context.reads(config.data.train_file, config.data.validation_file)
     check(
         context.db,
         context.workspace,

@@ -24,6 +24,7 @@ class Context:
     leaving: threading.Event
     control: Control = field(init=False)
     _phase: str = ""
+    _read: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.control = Control(self.db, self.run.id, self.leaving)
@@ -46,6 +47,13 @@ class Context:
         return files.fingerprints(
             self.db, self.workspace, *(self.workspace.relative(self.workspace.path(p)) for p in paths)
         )
+
+    def reads(self, *paths: str) -> dict[str, str]:
+        """Keep with the run which files it read and their hashes; returns those of these paths."""
+        found = self.inputs(*paths)
+        self._read |= found
+        runs.update(self.db, self.run.id, inputs=self._read)
+        return found
 
     def artifact(self, kind: str, relative: str, step: int | None = None) -> None:
         """Record a file or model folder that this run wrote."""

@@ -36,7 +36,7 @@ def policy_and_reference(
     """
     names = (config.model.reference_model, config.model.policy_model)
     reference_path, policy_path = (resolve(context.workspace, name) for name in names)
-    hashes = context.inputs(str(reference_path), str(policy_path))
+    hashes = context.reads(str(reference_path), str(policy_path))
     same = len(set(hashes.values())) == 1
     policy = load_for(context, config.model.policy_model, config, dtype)
     if not same:
@@ -109,7 +109,7 @@ def run(context: Context) -> None:
     policy, reference, model_hashes = policy_and_reference(context, config, dtype)
     train = load_pairs(context, policy.tokenizer, config.data.train_file, config)
     validation = load_pairs(context, policy.tokenizer, config.data.validation_file, config)
-    data_hashes = context.inputs(config.data.train_file, config.data.validation_file)
+    data_hashes = context.reads(config.data.train_file, config.data.validation_file)
     pairs_a_step = config.training.batch_size * config.training.gradient_accumulation_steps
     facts.record(
         context.db,

@@ -45,7 +45,7 @@ def run(context: Context) -> None:
     hashes: dict[str, str] = {}
     dtype = use_machine(context, config)
     paths = [resolve(context.workspace, name) for name in (config.model.reference_model, config.model.policy_model)]
-    hashes |= context.inputs(*map(str, paths))
+    hashes |= context.reads(*map(str, paths))
     say("init.config_valid", True, f"configuration accepted ({context.run.config_path or 'given by a program'})")
     different = architecture_differences(*paths)
     say("init.architectures_match", not different, _differ("architecture", different))
@@ -59,7 +59,7 @@ def run(context: Context) -> None:
 
     context.progress(2, steps, "comparing policy and reference")
     pairs = load_pairs(context, policy.tokenizer, config.data.validation_file, config)[:PAIRS]
-    hashes |= context.inputs(config.data.validation_file)
+    hashes |= context.reads(config.data.validation_file)
     objective = objective_for(context, config, policy, reference, pairs, pairs)
     policy.model.eval()
     difference = _largest_difference(policy, reference, pairs[:4])

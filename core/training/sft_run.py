@@ -28,8 +28,8 @@ def run(context: Context) -> None:
     base = load_for(context, config.model.base_model, config, dtype)
     train = load_examples(context, base.tokenizer, config.data.train_file, config)
     validation = load_examples(context, base.tokenizer, config.data.validation_file, config)
-    files = context.inputs(config.data.train_file, config.data.validation_file)
-    model_hash = context.inputs(str(base.path))
+    files = context.reads(config.data.train_file, config.data.validation_file)
+    model_hash = context.reads(str(base.path))
     share = len(validation) / (len(train) + len(validation))
     facts.record(
         context.db,
