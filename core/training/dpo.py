@@ -78,6 +78,7 @@ class DPO:
         self._kl_target = kl_target
         self._logits = Logits(model)
         self._features: dict[int, Array] = {}
+        self._features_full = False
 
     def batch(self, indices: list[int]) -> tuple[Array, ...]:
         """ids, positions, targets, rows, weights, and the (B, 2) reference log-probs."""
@@ -97,25 +98,23 @@ class DPO:
 
         Returns False when interrupted.
         """
+        batches = in_order([pair.length for pair in self._train], self._batch_size)
         with self._reference.on():
-            for name, pairs in (("train", self._train), ("validation", self._validation)):
-                batches = in_order([pair.length for pair in pairs], self._batch_size)
-                for number, indices in enumerate(batches):
-                    if interrupted():
-                        return False
-                    batch = collate(pairs, indices)
-                    if name == "train":
-                        self._remember("train", batch, self._row_logps(batch)[0])
-                    else:
-                        self._validation_reference(number, batch)
-                    progress(number + 1, len(batches))
-        return True
+            for number, indices in enumerate(batches):
+                if interrupted():
+                    return False
+                batch = collate(self._train, indices)
+                self._remember("train", batch, self._row_logps(batch)[0])
+                progress(number + 1, len(batches))
+            return self._fill_validation(interrupted)
 
     def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float] | None:
         """Loss and rewards over the validation pairs, and exact KL on their chosen responses (nats per token).
 
         A pair costs one forward pass of the policy: what enters the reference's head never changes and is remembered.
         """
+        if not self._look_ahead(interrupted):
+            return None
         sums: dict[str, float] = {}
         kl = tokens = 0.0
         margins: list[float] = []
@@ -201,6 +200,30 @@ class DPO:
         logps = row_sums(mx.concatenate(parts), rows, weights, ids.shape[0])
         return logps, row_sums(mx.ones_like(weights), rows, weights, ids.shape[0]), features
 
+    def _look_ahead(self, interrupted: Callable[[], bool]) -> bool:
+        """Put the reference in place once for all validation batches of which nothing is remembered yet.
+
+        Returns False when interrupted.
+        """
+        if self._features_full or not self._unseen():
+            return True
+        with self._reference.on():
+            return self._fill_validation(interrupted)
+
+    def _fill_validation(self, interrupted: Callable[[], bool]) -> bool:
+        """With the reference in place: remember the validation batches, as many as fit."""
+        for number, indices in self._unseen():
+            if interrupted():
+                return False
+            self._validation_reference(number, collate(self._validation, indices))
+            if self._features_full:
+                break
+        return True
+
+    def _unseen(self) -> list[tuple[int, list[int]]]:
+        batches = in_order([pair.length for pair in self._validation], self._batch_size)
+        return [(number, indices) for number, indices in enumerate(batches) if number not in self._features]
+
     def _reference_on_validation(self, number: int, batch: Batch) -> tuple[Array, Array]:
         """Of validation batch `number`: (B, 2) log-probs, and what enters the head on the chosen responses."""
         known = self.memory["validation"][mx.array(batch.indices)]
@@ -217,6 +240,8 @@ class DPO:
         mx.eval(features)
         if sum(kept.nbytes for kept in self._features.values()) + features.nbytes <= FEATURES_BYTES:
             self._features[number] = features
+        else:
+            self._features_full = True
         return self._remember("validation", batch, logps), features
 
     def _kl_per_token(self, ours: Array, theirs: Array) -> Array:
