@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from core.errors import UserError
 from core.store import Database, artifacts, files, runs
 from core.store.log import Level
 from core.store.runs import Run
 from core.store.writer import Writer
+from core.training import checkpoints
 from core.training.control import Control
 from core.workspace import Workspace
 
@@ -24,10 +26,11 @@ class Context:
     leaving: threading.Event
     control: Control = field(init=False)
     _phase: str = ""
-    _read: dict[str, str] = field(default_factory=dict)
+    _read: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.control = Control(self.db, self.run.id, self.leaving)
+        self._read = dict(self.run.inputs)
 
     def log(self, text: str, level: Level = "info") -> None:
         self.writer.log(self.run.id, level, text)
@@ -49,11 +52,25 @@ class Context:
         )
 
     def reads(self, *paths: str) -> dict[str, str]:
-        """Keep with the run which files it read and their hashes; returns those of these paths."""
+        """Keep with the run which files it read and their hashes; returns those of these paths.
+
+        Raises:
+            UserError: the run goes on from a checkpoint, and a file is not the one it began with.
+        """
         found = self.inputs(*paths)
+        changed = [path for path, digest in found.items() if self.run.inputs.get(path, digest) != digest]
+        if changed and self._goes_on():
+            raise UserError(
+                f"{', '.join(changed)} changed since {self.run.id} wrote its last checkpoint: put back what was there, "
+                "or start a new run"
+            )
         self._read |= found
         runs.update(self.db, self.run.id, inputs=self._read)
         return found
+
+    def _goes_on(self) -> bool:
+        folder = self.run.output_dir
+        return folder is not None and bool(checkpoints.listing(self.workspace.path(folder)))
 
     def artifact(self, kind: str, relative: str, step: int | None = None) -> None:
         """Record a file or model folder that this run wrote."""

@@ -38,9 +38,9 @@ def policy_and_reference(
     reference_path, policy_path = (resolve(context.workspace, name) for name in names)
     hashes = context.reads(str(reference_path), str(policy_path))
     same = len(set(hashes.values())) == 1
-    policy = load_for(context, config.model.policy_model, config, dtype)
     if not same:
         refuse_other_architecture(reference_path, policy_path)
+    policy = load_for(context, config.model.policy_model, config, dtype)
     mx.random.seed(config.training.seed)
     make_trainable(policy.model, config.adapter)
     trainable = sum(v.size for _, v in tree_flatten(policy.model.trainable_parameters()))

@@ -193,6 +193,8 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
             patience = plan.early_stopping_patience
             if patience and state.stale_evaluations >= patience:
                 context.log(f"early stop: {patience} evaluations without a better one")
+                if state.window:
+                    _report(plan, stream, state, context)
                 break
             if state.step >= plan.max_steps:
                 break

@@ -71,6 +71,11 @@ def run(context: Context) -> None:
     context.progress(outcome.state.step, config.training.max_steps, f"writing {config.model.checkpoint}")
     keep_earlier(context, target)
     fuse(base.model)
+    if "quantization" in base.config:
+        # Merged weights are rounded again: what is handed over is what is measured.
+        before = evaluation["eval_perplexity"]
+        evaluation = objective.evaluate(outcome.state.step, lambda: False) or evaluation
+        context.log(f"quantized again: perplexity {before:.3f} → {evaluation['eval_perplexity']:.3f}", "warning")
     with whole_folder(target) as part:
         save(LanguageModel(base.model, base.tokenizer, base.config, base.path), part)
         checkpoints.write_metrics(part, {"run": me, "best": outcome.best.name, **evaluation})

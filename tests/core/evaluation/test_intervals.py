@@ -22,6 +22,7 @@ def test_wilson_takes_halves_and_stays_a_share() -> None:
     low, high = wilson(9.5, 20)
     assert wilson(9, 20)[0] < low < 0.475 < high < wilson(10, 20)[1]
     assert wilson(20, 20)[1] == 1.0
+    assert all(wilson(n, n)[1] == 1.0 and wilson(0, n)[0] == 0.0 for n in range(1, 500))
     assert all(math.isnan(bound) for bound in wilson(0, 0))
 
 
