@@ -95,12 +95,18 @@ def restore(checkpoint: Path, model: nn.Module, optimizer: optim.Optimizer) -> t
     for key, value in arrays.items():
         group, rest = key.split(".", 1)
         groups[group][rest] = value
+    if _shapes(groups["weights"]) != _shapes(dict(tree_flatten(model.trainable_parameters()))):
+        raise UserError(f"{checkpoint} does not fit the model, which changed since: start a new run")
     model.load_weights(list(groups["weights"].items()), strict=False)
     optimizer.state = tree_unflatten(list(groups["optimizer"].items()))
     mx.eval(model.parameters(), optimizer.state)
     # The items of mx.random.state cannot be assigned; the seed sets both words of the key.
     mx.random.seed((high << 32) | low)
     return state, groups["memory"]
+
+
+def _shapes(weights: dict[str, mx.array]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in weights.items()}
 
 
 def load_weights(checkpoint: Path, model: nn.Module) -> None:
