@@ -76,6 +76,12 @@ def test_equal_states_are_equal_files(tmp_path: Path) -> None:
     for path in one.iterdir():
         assert path.read_bytes() == (other / path.name).read_bytes(), path.name
         assert path.stat().st_mode & 0o077 == 0
+    # Read back, too, where everything was made in another order.
+    restored, restored_objective, restored_optimizer = trained("adamw", 0)
+    state, restored_objective.memory = checkpoints.restore(one, restored, restored_optimizer)
+    again = write(tmp_path / "c", restored, restored_objective, restored_optimizer, state)
+    for path in one.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name
 
 
 def test_only_the_weights(tmp_path: Path) -> None:
