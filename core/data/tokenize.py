@@ -85,6 +85,15 @@ def learnable(tokens: Tokens) -> bool:
     return bool(tokens.prompt) and all(tokens.responses)
 
 
+def refuse_unknown_tokens(tokens: Tokens, vocabulary: int) -> None:
+    """MLX reads past the end of an embedding without a word."""
+    largest = max(max(ids, default=0) for ids in (tokens.prompt, *tokens.responses))
+    if largest >= vocabulary:
+        raise UserError(
+            f"token {largest} is beyond the model's {vocabulary}: the tokenizer in its folder is another model's"
+        )
+
+
 def _join(prompt: Text, response: Text) -> Text:
     if isinstance(prompt, str) and isinstance(response, str):
         return prompt + response

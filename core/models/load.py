@@ -33,6 +33,12 @@ class LanguageModel:
     config: dict[str, Any]
     path: Path
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens it knows: ids are below."""
+        # Nothing is computed: the shape is known before.
+        return int(self.model(mx.array([[0]])).shape[-1])
+
 
 def resolve(workspace: Workspace, name: str) -> Path:
     """The folder of a model named by a path (from the workspace) or by a hub id, which is fetched when it is new.

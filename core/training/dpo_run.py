@@ -107,8 +107,8 @@ def run(context: Context) -> None:
     folder = claim_output(context, config.logging.output_dir)
     dtype = use_machine(context, config)
     policy, reference, model_hashes = policy_and_reference(context, config, dtype)
-    train = load_pairs(context, policy.tokenizer, config.data.train_file, config)
-    validation = load_pairs(context, policy.tokenizer, config.data.validation_file, config)
+    train = load_pairs(context, policy, config.data.train_file, config)
+    validation = load_pairs(context, policy, config.data.validation_file, config)
     data_hashes = context.reads(config.data.train_file, config.data.validation_file)
     pairs_a_step = config.training.batch_size * config.training.gradient_accumulation_steps
     facts.record(

@@ -58,7 +58,7 @@ def run(context: Context) -> None:
     say("init.tokenizers_match", not different, _differ("tokenizer", different))
 
     context.progress(2, steps, "comparing policy and reference")
-    pairs = load_pairs(context, policy.tokenizer, config.data.validation_file, config)[:PAIRS]
+    pairs = load_pairs(context, policy, config.data.validation_file, config)[:PAIRS]
     hashes |= context.reads(config.data.validation_file)
     objective = objective_for(context, config, policy, reference, pairs, pairs)
     policy.model.eval()

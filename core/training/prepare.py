@@ -15,7 +15,7 @@ from core.config import plan as compute_plan
 from core.data.examples import Example, read_examples
 from core.data.jsonl import BadRow
 from core.data.pairs import Pair, read_pairs
-from core.data.tokenize import Limits, TemplateRefusal, Tokens, learnable, tokenize
+from core.data.tokenize import Limits, TemplateRefusal, Tokens, learnable, refuse_unknown_tokens, tokenize
 from core.errors import UserError
 from core.models.load import LanguageModel, load, resolve
 from core.store import runs
@@ -65,23 +65,24 @@ def load_for(context: Context, name: str, config: DPOConfig | SFTConfig, dtype: 
     return load(path, dtype=dtype, trust_remote_code=config.model.trust_remote_code)
 
 
-def load_pairs(context: Context, tokenizer: Any, relative: str, config: DPOConfig) -> list[Tokens]:
+def load_pairs(context: Context, loaded: LanguageModel, relative: str, config: DPOConfig) -> list[Tokens]:
     """The pairs of a file as token ids; rows that cannot be used are counted and said."""
 
     def convert(row: Pair) -> Tokens:
         responses = (row.chosen, row.rejected)
-        return tokenize(tokenizer, row.prompt, responses, _limits(config), chat=config.data.apply_chat_template)
+        return tokenize(loaded.tokenizer, row.prompt, responses, _limits(config), chat=config.data.apply_chat_template)
 
-    return _load(context, relative, read_pairs, convert)
+    return _load(context, loaded, relative, read_pairs, convert)
 
 
-def load_examples(context: Context, tokenizer: Any, relative: str, config: SFTConfig) -> list[Tokens]:
+def load_examples(context: Context, loaded: LanguageModel, relative: str, config: SFTConfig) -> list[Tokens]:
     """The examples of a file as token ids; rows that cannot be used are counted and said."""
 
     def convert(row: Example) -> Tokens:
-        return tokenize(tokenizer, row.prompt, (row.response,), _limits(config), chat=config.data.apply_chat_template)
+        chat = config.data.apply_chat_template
+        return tokenize(loaded.tokenizer, row.prompt, (row.response,), _limits(config), chat=chat)
 
-    return _load(context, relative, read_examples, convert)
+    return _load(context, loaded, relative, read_examples, convert)
 
 
 def plan_of(config: DPOConfig | SFTConfig) -> Plan:
@@ -117,12 +118,14 @@ def _limits(config: DPOConfig | SFTConfig) -> Limits:
 
 def _load(
     context: Context,
+    loaded: LanguageModel,
     relative: str,
     read: Callable[[Path], Iterator[Any]],
     convert: Callable[[Any], Tokens],
 ) -> list[Tokens]:
     context.progress(context.run.step, context.run.steps, f"reading {relative}")
     path = context.workspace.path(relative)
+    vocabulary = loaded.vocabulary
     found: list[Tokens] = []
     left_out: Counter[str] = Counter()
     for row in read(path):
@@ -135,6 +138,7 @@ def _load(
                 kind, reason = "chat template", f"{relative}:{row.line}: the chat template refuses it ({refusal})"
             else:
                 if learnable(tokens):
+                    refuse_unknown_tokens(tokens, vocabulary)
                     found.append(tokens)
                     continue
                 kind, reason = "nothing to learn", f"{relative}:{row.line}: nothing is left of prompt or response"

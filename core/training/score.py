@@ -13,10 +13,10 @@ from mlx_lm.tuner.utils import load_adapters
 from core.data.batches import arrays, collate, in_order
 from core.data.jsonl import BadRow
 from core.data.pairs import read_pairs
-from core.data.tokenize import Limits, TemplateRefusal, Tokens, learnable, tokenize
+from core.data.tokenize import Limits, TemplateRefusal, Tokens, learnable, refuse_unknown_tokens, tokenize
 from core.errors import UserError
 from core.models.head import Logits
-from core.models.load import load
+from core.models.load import LanguageModel, load
 from core.training.logprobs import response_logps
 
 # Without limits of a configuration nothing is cut.
@@ -48,7 +48,7 @@ def score(
         except (OSError, ValueError, KeyError, AttributeError, json.JSONDecodeError) as error:
             raise UserError(f"{adapter} is no adapter for {model}: {str(error).splitlines()[0]}") from error
     loaded.model.eval()
-    examples = list(_examples(loaded.tokenizer, pairs, limits, chat))
+    examples = list(_examples(loaded, pairs, limits, chat))
     logits = Logits(loaded.model)
     found: dict[int, Score] = {}
     for indices in in_order([example.length for example in examples], batch_size):
@@ -62,14 +62,16 @@ def score(
     return [found[i] for i in range(len(examples))]
 
 
-def _examples(tokenizer: object, pairs: Path, limits: Limits, chat: bool) -> Iterator[Tokens]:
+def _examples(loaded: LanguageModel, pairs: Path, limits: Limits, chat: bool) -> Iterator[Tokens]:
+    vocabulary = loaded.vocabulary
     for row in read_pairs(pairs):
         if isinstance(row, BadRow):
             raise UserError(f"{pairs}:{row.line}: {row.reason}: mend it, or 'dpotui data check {pairs}' lists all")
         try:
-            tokens = tokenize(tokenizer, row.prompt, (row.chosen, row.rejected), limits, chat=chat)
+            tokens = tokenize(loaded.tokenizer, row.prompt, (row.chosen, row.rejected), limits, chat=chat)
         except TemplateRefusal as refusal:
             raise UserError(f"{pairs}:{row.line}: the chat template refuses it ({refusal}): mend the row") from refusal
         if not learnable(tokens):
             raise UserError(f"{pairs}:{row.line}: the prompt or a response has no token: mend or remove the row")
+        refuse_unknown_tokens(tokens, vocabulary)
         yield tokens

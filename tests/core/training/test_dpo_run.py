@@ -266,6 +266,22 @@ def test_messages_for_a_tokenizer_without_a_template(tiny_workspace: tuple[Works
         train(space, db, data_apply_chat_template=True)
 
 
+def test_a_tokenizer_of_another_model(tiny_workspace: tuple[Workspace, Database]) -> None:
+    space, db = tiny_workspace
+    folder = space.root / "models" / "tiny"
+    weights = mx.load(str(folder / "model.safetensors"))
+    weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][:250]
+    mx.eval(weights)
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 250}))
+    word = r"token \d+ is beyond the model's 250: the tokenizer in its folder is another model's"
+    with pytest.raises(UserError, match=word):
+        train(space, db)
+    with pytest.raises(UserError, match=word):
+        score(folder, None, space.data / "pairs_train.jsonl", batch_size=4)
+
+
 @pytest.mark.parametrize("adapter", ["lora", "full"])
 def test_a_policy_that_starts_from_other_weights(tiny_workspace: tuple[Workspace, Database], adapter: str) -> None:
     space, db = tiny_workspace
