@@ -46,12 +46,14 @@ def _connect(path: Path) -> Database:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
+        # Off while a table is made anew: dropping the old one would delete what refers to its rows.
+        connection.execute("PRAGMA foreign_keys = OFF")
         db = Database(connection)
         if migrations.pending(db):
             # Of several programs that find an old file one migrates it; the others wait, and find nothing left to do.
             with transaction(db):
                 migrations.apply(db)
+        connection.execute("PRAGMA foreign_keys = ON")
     except BaseException:
         connection.close()
         raise

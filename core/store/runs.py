@@ -13,7 +13,9 @@ from sqlite_utils import Database
 from core.errors import UserError
 from core.store.database import storable, transaction
 
-Kind = Literal["sft", "generate", "judge", "data_check", "init_check", "reward", "dpo", "evaluate", "sweep"]
+Kind = Literal[
+    "sft", "generate", "judge", "data_check", "init_check", "reward", "dpo", "evaluate", "sweep", "calibrate"
+]
 State = Literal["queued", "running", "paused", "stopping", "finished", "stopped", "failed", "interrupted"]
 
 LIVE: tuple[State, ...] = ("running", "paused", "stopping")
@@ -27,6 +29,7 @@ STAGE_OF_KIND: dict[str, int] = {
     "reward": 4,
     "dpo": 5,
     "sweep": 5,
+    "calibrate": 5,
     "evaluate": 7,
 }
 

@@ -201,3 +201,50 @@ def _execute(db: Database, script: str) -> None:
 @migrations()  # type: ignore[untyped-decorator]
 def first_tables(db: Database) -> None:
     _execute(db, _FIRST)
+
+
+# Batch sizes tried on this machine, one row a calibration and one a size. `key` is the hash of what the answer
+# depends on (chip, model, adapter, lengths, versions), which `subject` spells out as JSON.
+_CALIBRATIONS = """
+CREATE TABLE calibrations (
+    id           INTEGER PRIMARY KEY,
+    run          TEXT REFERENCES runs(id),
+    kind         TEXT NOT NULL,
+    chip         TEXT NOT NULL,
+    key          TEXT NOT NULL,
+    subject      TEXT NOT NULL,
+    limit_bytes  INTEGER NOT NULL,
+    limit_source TEXT NOT NULL,
+    chosen       INTEGER,
+    reason       TEXT NOT NULL DEFAULT '',
+    started      REAL NOT NULL,
+    ended        REAL
+) STRICT;
+CREATE INDEX calibrations_by_key ON calibrations(key, id);
+
+CREATE TABLE calibration_sizes (
+    calibration INTEGER NOT NULL REFERENCES calibrations(id) ON DELETE CASCADE,
+    size        INTEGER NOT NULL,
+    verdict     TEXT NOT NULL CHECK (verdict IN ('FITS', 'TOO LARGE')),
+    rate        REAL,
+    peak_bytes  INTEGER,
+    seconds     REAL NOT NULL,
+    note        TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (calibration, size)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def calibrations(db: Database) -> None:
+    """Batch sizes by measurement, and the kind of run that measures them.
+
+    A CHECK cannot be changed in place: `runs` is made anew. Foreign keys are off while migrations are applied, or
+    dropping the old table would take every log line and metric with it.
+    """
+    assert db.execute("PRAGMA foreign_keys").fetchone() == (0,)
+    (old,) = db.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'runs'").fetchone()
+    new = old.replace("'sweep')", "'sweep', 'calibrate')").replace("CREATE TABLE runs", "CREATE TABLE runs_new", 1)
+    _execute(db, f"{new};\nINSERT INTO runs_new SELECT * FROM runs;\nDROP TABLE runs;\n")  # noqa: S608
+    _execute(db, "ALTER TABLE runs_new RENAME TO runs;\nCREATE INDEX runs_by_state ON runs(state);\n")
+    _execute(db, _CALIBRATIONS)
