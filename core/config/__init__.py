@@ -2,17 +2,22 @@
 
 from core.config.document import Document, parse, read
 from core.config.keys import Key, keys
+from core.config.kinds import CONFIGS, TrainingConfig
 from core.config.load import load_config, missing_files, validate
 from core.config.machine import ComputePlan, Platform, answers, plan, this_platform
 from core.config.models import DPOConfig, SFTConfig
+from core.config.reward import RewardConfig
 
 __all__ = [
+    "CONFIGS",
     "ComputePlan",
     "DPOConfig",
     "Document",
     "Key",
     "Platform",
+    "RewardConfig",
     "SFTConfig",
+    "TrainingConfig",
     "answers",
     "keys",
     "load_config",

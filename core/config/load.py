@@ -28,7 +28,7 @@ def load_config(path: Path, kind: type[C], overrides: Sequence[str] = ()) -> C:
 
     Args:
         path: the YAML file.
-        kind: `DPOConfig` or `SFTConfig`.
+        kind: `DPOConfig`, `SFTConfig` or `RewardConfig`.
         overrides: `section.key=value` each, as `--set` takes them; a later one wins.
 
     Raises:

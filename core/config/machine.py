@@ -12,7 +12,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
 
-from core.config.models import Compute, DPOConfig, SFTConfig
+from core.config.kinds import TrainingConfig
+from core.config.models import Compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def plan(compute: Compute, platform: Platform | None = None) -> ComputePlan:
     return ComputePlan("gpu" if gpu else "cpu", "bfloat16" if half else "float32", compute.gradient_checkpointing)
 
 
-def answers(config: DPOConfig | SFTConfig, platform: Platform | None = None) -> list[str]:
+def answers(config: TrainingConfig, platform: Platform | None = None) -> list[str]:
     """Sentences on what keys become here, each beginning with the key and its value.
 
     Only where what happens is not what the words of the file say.

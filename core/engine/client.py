@@ -15,16 +15,19 @@ from core.store.runs import Kind, Run
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from core.config import DPOConfig, SFTConfig
+    from core.config import TrainingConfig
 
 START_SECONDS = 20.0
+
+# Kinds whose configuration says how many steps they take.
+_TRAINED = ("sft", "reward", "dpo")
 
 
 def submit(
     workspace: Workspace,
     db: Database,
     kind: Kind,
-    config: DPOConfig | SFTConfig,
+    config: TrainingConfig,
     *,
     config_path: str | None = None,
     parent: str | None = None,
@@ -43,13 +46,13 @@ def submit(
     if missing and parent is None and not runs.listing(db, states=(*runs.LIVE, "queued"), limit=1):
         raise UserError("\n".join(f"{sentence}: put it there, or name another" for sentence in missing))
     snapshot = config.model_dump(mode="json")
-    training = snapshot.get("training", {}) if kind in ("sft", "dpo") else {}
+    training = snapshot.get("training", {}) if kind in _TRAINED else {}
     logging = snapshot.get("logging", {})
     return runs.create(
         db,
         kind,
         config=snapshot,
-        name=(logging.get("wandb_run_name") or "") if kind in ("sft", "dpo") else "",
+        name=(logging.get("wandb_run_name") or "") if kind in _TRAINED else "",
         config_path=workspace.relative(workspace.path(config_path)) if config_path else None,
         seed=training.get("seed", 0),
         steps=training.get("max_steps", 0),

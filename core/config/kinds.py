@@ -1,0 +1,15 @@
+"""Which configuration a kind of training reads."""
+
+from __future__ import annotations
+
+from core.config.models import DPOConfig, SFTConfig
+from core.config.reward import RewardConfig
+
+TrainingConfig = DPOConfig | SFTConfig | RewardConfig
+
+# By the name that commands and files give it: `<name>_config.yaml`.
+CONFIGS: dict[str, type[DPOConfig] | type[SFTConfig] | type[RewardConfig]] = {
+    "sft": SFTConfig,
+    "reward": RewardConfig,
+    "dpo": DPOConfig,
+}
