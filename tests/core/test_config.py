@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,18 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import DPOConfig, Platform, SFTConfig, answers, keys, load_config, missing_files, plan
+from core.config import (
+    CONFIGS,
+    DPOConfig,
+    Platform,
+    RewardConfig,
+    SFTConfig,
+    answers,
+    keys,
+    load_config,
+    missing_files,
+    plan,
+)
 from core.errors import UserError
 from core.text import printable
 from core.workspace import Workspace, templates
@@ -104,9 +116,9 @@ def test_the_workflows_own_file_is_read_as_it_stands(file: Path) -> None:
     assert config.adapter.type == "lora"
 
 
-@pytest.mark.parametrize(("name", "kind"), [("dpo_config.yaml", DPOConfig), ("sft_config.yaml", SFTConfig)])
-def test_templates_are_valid_and_name_every_key(name: str, kind: type[DPOConfig] | type[SFTConfig]) -> None:
-    path = templates() / name
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_templates_are_valid_and_name_every_key(name: str) -> None:
+    path, kind = templates() / f"{name}_config.yaml", CONFIGS[name]
     load_config(path, kind)
     text = path.read_text()
     # A key whose default is "none" can be left out.
@@ -124,7 +136,7 @@ def test_the_template_keeps_the_thresholds_of_the_workflow() -> None:
 
 
 def test_every_key_says_what_it_means_and_allows() -> None:
-    for kind in (DPOConfig, SFTConfig):
+    for kind in CONFIGS.values():
         for key in keys(kind):
             assert len(key.meaning) > 10, key.path
             assert key.allowed, key.path
@@ -279,6 +291,21 @@ def test_label_smoothing_goes_with_sigmoid(file: Path) -> None:
 def test_sft_does_not_overwrite_its_base_model() -> None:
     with pytest.raises(UserError, match=r"model\.checkpoint: is the base model's own folder"):
         load_config(templates() / "sft_config.yaml", SFTConfig, ["model.checkpoint=models/base/"])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.checkpoint=checkpoints/sft_baseline/", "model.checkpoint: is the base model's own folder"),
+        ("logging.output_dir=checkpoints/reward_model", "logging.output_dir: is the folder of model.checkpoint"),
+        ("training.margin=length", "training.margin: must be one of field, scores, none, not 'length'"),
+        ("training.center_rewards_coefficient=-0.1", "must be a number from 0 to 100, not -0.1"),
+        ("training.beta=0.1", "unknown key"),
+    ],
+)
+def test_what_a_reward_model_is_not_trained_with(override: str, words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        load_config(templates() / "reward_config.yaml", RewardConfig, [override])
 
 
 # Files that are no configuration
