@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
@@ -22,6 +24,18 @@ PACKAGES = ("dpotui", "mlx", "mlx-lm", "textual", "pydantic", "sqlite-utils", "t
 
 # What a look at MLX may take on a machine that swaps.
 _MEASURE_SECONDS = 120
+
+# The workflow's own starting points for the batch size (pairs), by the chip that Apple names; used until something was
+# measured on this machine.
+STARTING_POINTS = {"Apple M4 Max": 32, "Apple M3 Ultra": 4}
+
+# Left to the system and to other programs where all of the memory would be free to take.
+_RESERVE = 0.05
+_LEAST_RESERVE = 1 << 30
+# A CUDA allocator needs room beside what is counted.
+_OF_FREE = 0.9
+# How long an answer of MLX stands (seconds): a screen asks at every key.
+_FRESH = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,80 @@ def look(folder: Path) -> Hardware:
         openblas=blas.OPENBLAS,
         python=platform.python_version(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLimit:
+    """What a run should stay within, in bytes. Beyond `physical` it cannot run; between the two it may, badly."""
+
+    bytes: int
+    physical: int
+    source: str
+
+
+def memory_limit(device: Literal["gpu", "cpu"]) -> MemoryLimit:
+    """The memory for a run on this device, and where the number is from.
+
+    A GPU is asked by MLX in a child process: this one stays small, and a Metal that fails takes its process down.
+    """
+    if device == "gpu":
+        return _gpu_limit(_asked_lately(int(time.monotonic() // _FRESH)))
+    memory = psutil.virtual_memory()
+    total, available = _within_container(memory.total, memory.available)
+    reserve = max(int(_RESERVE * total), _LEAST_RESERVE)
+    source = f"memory that is free now, less {reserve / 1e9:.1f} GB for the system"
+    return MemoryLimit(max(0, available - reserve), total, source)
+
+
+def _gpu_limit(info: dict[str, Any]) -> MemoryLimit:
+    """From what MLX says of the GPU."""
+    recommended = info.get("max_recommended_working_set_size")
+    if recommended:
+        total = int(info.get("memory_size", recommended))
+        return MemoryLimit(int(recommended), total, "the working set that Metal recommends")
+    total = info.get("total_memory") or info.get("memory_size")
+    if total:
+        free = int(info.get("free_memory", total))
+        return MemoryLimit(int(_OF_FREE * free), int(total), f"{_OF_FREE:.0%} of what is free on the GPU now")
+    # What macOS lets a GPU take where nobody set iogpu.wired_limit_mb.
+    memory = psutil.virtual_memory().total
+    share = 3 / 4 if memory > 36 << 30 else 2 / 3
+    return MemoryLimit(int(share * memory), memory, f"{share:.0%} of the memory, a guess: MLX did not answer")
+
+
+def _within_container(total: int, available: int, root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
+    """The same within the bounds of the container that this process runs in, if it has any."""
+    try:
+        most = int((root / "memory.max").read_text())
+        taken = int((root / "memory.current").read_text())
+        kept = {line.split()[0]: int(line.split()[1]) for line in (root / "memory.stat").read_text().splitlines()}
+    except (OSError, ValueError, IndexError):  # no container, or "max"
+        return total, available
+    # Pages of files that were read are counted as taken and given back when they are wanted.
+    free = most - taken + kept.get("inactive_file", 0) + kept.get("active_file", 0)
+    return min(total, most), min(available, max(0, free))
+
+
+def environment() -> list[tuple[str, str | None, str]]:
+    """Variables that have to do with MLX's speed: name, value here, and what it does in this version."""
+    found = versions()["mlx"]
+    return [
+        (
+            "MLX_METAL_PREALLOCATE",
+            os.environ.get("MLX_METAL_PREALLOCATE"),
+            f"has no effect in MLX {found}: no version reads it; dpotui wires the working set that Metal recommends",
+        ),
+        (
+            "MLX_METAL_FAST_SYNCH",
+            os.environ.get("MLX_METAL_FAST_SYNCH"),
+            "1: faster fences between CPU and GPU; gains where several machines train together",
+        ),
+        (
+            "AGX_RELAX_CDM_CTXSTORE_TIMEOUT",
+            os.environ.get("AGX_RELAX_CDM_CTXSTORE_TIMEOUT"),
+            "1: macOS does not end long GPU work while a display is active",
+        ),
+    ]
 
 
 def versions() -> dict[str, str | None]:
@@ -118,9 +206,18 @@ def measure() -> dict[str, Any]:
 
     A child, because a Metal that fails takes its process down, and this one stays small.
     """
+    return _ask("measure")
+
+
+@lru_cache(maxsize=1)
+def _asked_lately(period: int) -> dict[str, Any]:
+    return _ask("limits")
+
+
+def _ask(what: str) -> dict[str, Any]:
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "core.hardware"],
+            [sys.executable, "-P", "-m", "core.hardware", what],
             capture_output=True,
             text=True,
             timeout=_MEASURE_SECONDS,
@@ -133,6 +230,12 @@ def measure() -> dict[str, Any]:
         return {"error": lines[-1] if lines else f"ended with status {done.returncode}"}
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
+
+
+def _limits_here() -> dict[str, Any]:
+    import mlx.core as mx
+
+    return dict(mx.device_info(mx.gpu))
 
 
 def _measure_here() -> dict[str, Any]:
@@ -167,4 +270,4 @@ def _seconds(work: Any) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_measure_here()))  # noqa: T201  the answer to `measure`
+    print(json.dumps(_limits_here() if sys.argv[1] == "limits" else _measure_here()))  # noqa: T201  the answer
