@@ -47,15 +47,23 @@ def section(field: FieldInfo) -> type[BaseModel] | None:
 def allowed(field: FieldInfo) -> str:
     """What a value may be: 'a whole number ≥ 1', 'one of cosine, linear, constant', 'true or false'."""
     kind, optional = _without_none(field.annotation)
-    return f"{_kind(kind)}{_bounds(field)}{' or nothing' if optional else ''}"
+    several = ", or a list of them" if _one_or_several(field.annotation) else ""
+    return f"{_kind(kind)}{_bounds(field)}{several}{' or nothing' if optional else ''}"
 
 
 def _without_none(kind: Any) -> tuple[Any, bool]:
     """The type behind `X | None` and behind Annotated, and whether None is allowed."""
     if get_origin(kind) in (Union, types.UnionType):
         members = [member for member in get_args(kind) if member is not type(None)]
-        return _plain(members[0]), True
+        return _plain(members[0]), len(members) < len(get_args(kind))
     return _plain(kind), False
+
+
+def _one_or_several(kind: Any) -> bool:
+    """Whether it is `X | list[X]`."""
+    return get_origin(kind) in (Union, types.UnionType) and any(
+        get_origin(member) is list and get_args(member) == (get_args(kind)[0],) for member in get_args(kind)
+    )
 
 
 def _plain(kind: Any) -> Any:
@@ -66,7 +74,10 @@ def _kind(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
     if get_origin(kind) is list:
-        return "a list of texts"
+        (item,) = get_args(kind)
+        while hasattr(item, "__metadata__"):
+            item = _plain(item)
+        return "a list of numbers" if item in (int, float) else "a list of texts"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text on one line"}
     return words.get(kind, "a value")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ import numpy as np
 from core.data.batches import Batch, arrays, collate, in_order
 from core.data.tokenize import Tokens
 from core.evaluation.intervals import Z
-from core.evaluation.kl import CHUNK, exact_kl
 from core.generation.sampling import sample
-from core.models.head import Logits
+from core.models.head import Head
 from core.models.reference import Reference
-from core.training.logprobs import response_logps, row_sums, token_logps
-from core.training.losses import LOSSES
+from core.training.logprobs import response_logps, row_sums
+from core.training.losses import Logps, PairLoss
 
 Array = mx.array
 
@@ -57,9 +55,8 @@ class DPO:
         train: Sequence[Tokens],
         validation: Sequence[Tokens],
         *,
+        loss: PairLoss,
         beta: float,
-        loss_type: str,
-        label_smoothing: float,
         batch_size: int,
         kl_target: float,
         write_model: Callable[[Path], None],
@@ -72,26 +69,26 @@ class DPO:
         self._reference = reference
         self._train = train
         self._validation = validation
-        self._beta = beta
-        self._loss = partial(_loss, LOSSES[loss_type], beta=beta, smoothing=label_smoothing)
+        self.beta = beta
+        self._loss = loss
         self._batch_size = batch_size
         self._kl_target = kl_target
-        self._logits = Logits(model)
+        self._head = Head(model)
         self._features: dict[int, Array] = {}
         self._features_full = False
 
     def batch(self, indices: list[int]) -> tuple[Array, ...]:
-        """ids, positions, targets, rows, weights, and the (B, 2) reference log-probs."""
+        """ids, positions, targets, rows, weights, β (which may change), and the (B, 2) reference log-probs."""
         batch = collate(self._train, indices)
-        return (*arrays(batch), self._train_reference(batch))
+        return (*arrays(batch), mx.array(self.beta), self._train_reference(batch))
 
     def tokens(self, indices: list[int]) -> int:
         return sum(len(r) + len(self._train[i].prompt) for i in indices for r in self._train[i].responses)
 
     def loss(self, *inputs: Array) -> tuple[Array, Array, dict[str, Array]]:
-        *batch, reference = inputs
-        logps, counts = response_logps(self._logits, *batch)
-        return self._loss(logps, counts, reference)
+        *batch, beta, reference = inputs
+        logps, counts = response_logps(self._head, *batch)
+        return _loss(self._loss, beta, logps, counts, reference)
 
     def precompute(self, interrupted: Callable[[], bool], progress: Callable[[int, int], None]) -> bool:
         """Fill the reference log-probs of all pairs at once, with the reference in place only once.
@@ -124,10 +121,12 @@ class DPO:
             batch = collate(self._validation, indices)
             reference, theirs = self._reference_on_validation(number, batch)
             logps, counts, features = self._row_logps(batch)
-            loss, _, metrics = self._loss(logps, counts, reference)
+            if self._loss.reference_free:
+                reference = mx.zeros_like(reference)
+            loss, _, metrics = _loss(self._loss, mx.array(self.beta), logps, counts, reference)
             chosen, rejected = logps[: len(indices)], logps[len(indices) :]
             metrics["preference_accuracy"] = (chosen > rejected).sum()
-            margin = self._beta * (chosen - rejected - reference[:, 0] + reference[:, 1])
+            margin = self.beta * (chosen - rejected - reference[:, 0] + reference[:, 1])
             mx.eval(loss, metrics, margin)
             for key, value in {"loss": loss, **metrics}.items():
                 sums[key] = sums.get(key, 0.0) + float(value)
@@ -181,23 +180,16 @@ class DPO:
             if interrupted():
                 return None
             ids, positions, *_ = arrays(batch)
-            found.append(self._logits.features(ids, positions[: int(batch.weights.sum())]))
+            found.append(self._head.features(ids, positions[: int(batch.weights.sum())]))
             mx.eval(found)
         return found
 
     def _row_logps(self, batch: Batch) -> tuple[Array, Array, Array]:
-        """Without gradient: summed log-probs of each row, its number of response tokens, and what entered the head.
-
-        The head sees CHUNK positions at a time.
-        """
+        """Without gradient: summed log-probs of each row, its number of response tokens, and what entered the head."""
         ids, positions, targets, rows, weights = arrays(batch)
-        features = self._logits.features(ids, positions)
-        parts = []
-        for start in range(0, len(batch.positions), CHUNK):
-            logits = self._logits.project(features[start : start + CHUNK])
-            parts.append(token_logps(logits, targets[start : start + CHUNK]))
-            mx.eval(parts)
-        logps = row_sums(mx.concatenate(parts), rows, weights, ids.shape[0])
+        features = self._head.features(ids, positions)
+        logps, _ = self._head.measure(features, targets)
+        logps = row_sums(logps, rows, weights, ids.shape[0])
         return logps, row_sums(mx.ones_like(weights), rows, weights, ids.shape[0]), features
 
     def _look_ahead(self, interrupted: Callable[[], bool]) -> bool:
@@ -246,19 +238,12 @@ class DPO:
 
     def _kl_per_token(self, ours: Array, theirs: Array) -> Array:
         """Exact KL at (N,) positions, from the (N, D) that enter the head under policy and reference."""
-        parts = []
-        for start in range(0, ours.shape[0], CHUNK):
-            policy = self._logits.project(ours[start : start + CHUNK])
-            mx.eval(policy)
-            with self._reference.head_on():
-                reference = self._logits.project(theirs[start : start + CHUNK])
-                mx.eval(reference)
-            parts.append(exact_kl(policy, reference))
-            mx.eval(parts)
-        return mx.concatenate(parts)
+        return self._head.kl(ours, theirs, self._reference.head_on)
 
     def _train_reference(self, batch: Batch) -> Array:
         """(B, 2) log-probs of a training batch under the reference."""
+        if self._loss.reference_free:
+            return mx.zeros((len(batch.indices), 2))
         known = self.memory["train"][mx.array(batch.indices)]
         if not bool(mx.isnan(known).any()):
             return known
@@ -277,12 +262,13 @@ class DPO:
 
 
 def _loss(
-    function: Callable[..., Array], logps: Array, counts: Array, reference: Array, *, beta: float, smoothing: float
+    function: PairLoss, beta: Array, logps: Array, counts: Array, reference: Array
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Loss, number of pairs and TRL's metrics, summed over the pairs; `logps` holds chosen, then rejected rows."""
     pairs = reference.shape[0]
-    chosen, rejected = logps[:pairs] - reference[:, 0], logps[pairs:] - reference[:, 1]
-    loss = function(chosen, rejected, (counts[:pairs], counts[pairs:]), beta, smoothing).sum()
+    of_batch = Logps(logps[:pairs], logps[pairs:], reference[:, 0], reference[:, 1], counts[:pairs], counts[pairs:])
+    loss = function(of_batch, beta).sum()
+    chosen, rejected = of_batch.chosen - reference[:, 0], of_batch.rejected - reference[:, 1]
     delta = mx.stop_gradient(chosen - rejected)
     wins = mx.where(mx.abs(delta) < TIE, 0.5, (delta > 0).astype(mx.float32))
     sums = {

@@ -23,6 +23,7 @@ from core.training.context import Context
 from core.training.control import Stopped
 from core.training.dpo import DPO, PolicyKL
 from core.training.loop import Outcome, fit
+from core.training.losses import PairLoss
 from core.training.prepare import claim_output, evaluated, load_for, load_pairs, plan_of, use_machine
 
 
@@ -91,9 +92,8 @@ def objective_for(
         reference,
         train,
         validation,
+        loss=PairLoss.of(config.training),
         beta=config.training.beta,
-        loss_type=config.training.loss_type,
-        label_smoothing=config.training.label_smoothing,
         batch_size=config.training.batch_size,
         kl_target=config.constraints.kl_target,
         write_model=write_model,

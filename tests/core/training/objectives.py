@@ -13,6 +13,7 @@ from core.models.adapters import add_adapters
 from core.models.reference import AdapterOff
 from core.training.dpo import DPO
 from core.training.loop import Plan
+from core.training.losses import PairLoss
 from tests.core.models.architectures import VOCABULARY, build
 
 
@@ -42,8 +43,7 @@ def adapted(name: str = "llama", *, dropout: float = 0.0, seed: int = 0, **chang
 def dpo(model: nn.Module, pairs: list[Tokens], **changes: Any) -> DPO:
     settings: dict[str, Any] = {
         "beta": 0.1,
-        "loss_type": "sigmoid",
-        "label_smoothing": 0.0,
+        "loss": PairLoss(),
         "batch_size": 4,
         "kl_target": 0.1,
         "write_model": lambda folder: None,

@@ -19,6 +19,7 @@ from core.models.adapters import adapters_off, add_adapters
 from core.models.load import load
 from core.models.reference import AdapterOff, WeightsFromDisk
 from core.training import dpo as dpo_module
+from core.training.losses import PairLoss
 from tests.core.models.architectures import build
 from tests.core.models.folders import write_folder
 from tests.core.training.objectives import adapted, dpo, random_pairs
@@ -91,7 +92,7 @@ def test_kl_with_many_positions_goes_in_chunks(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("loss_type", ["sigmoid", "ipo", "hinge"])
 def test_evaluation_metrics(loss_type: str) -> None:
     model = adapted()
-    objective = dpo(model, PAIRS, loss_type=loss_type, beta=BETA, batch_size=3)
+    objective = dpo(model, PAIRS, loss=PairLoss((loss_type,)), beta=BETA, batch_size=3)
     model.eval()
     found = objective.evaluate(1, never)
     ours = np.array([[naive_logps(model, pair.prompt, response) for response in pair.responses] for pair in PAIRS])

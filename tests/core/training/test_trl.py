@@ -13,17 +13,18 @@ import pytest
 
 from core.data.batches import arrays, collate
 from core.data.tokenize import Tokens
-from core.models.head import Logits
+from core.models.head import Head
 from core.models.load import load
 from core.training.dpo import DPO
 from core.training.logprobs import response_logps
+from core.training.losses import PairLoss
 from core.training.optimization import global_norm
 
 ORACLE = Path(__file__).parent / "oracle"
 TRL = json.loads((ORACLE / "trl.json").read_text())
 MAX_LENGTH = 64
 SMOOTHING = {"robust": 0.1}
-LOSSES = ["sigmoid", "ipo", "hinge"]
+LOSSES = ["sigmoid", "ipo", "hinge", "robust", "sigmoid_norm", "apo_zero", "discopop", "sppo_hard"]
 
 
 class Precomputed:
@@ -43,7 +44,7 @@ def pairs(form: str) -> list[Tokens]:
 
 def logps(folder: str, examples: list[Tokens]) -> list[list[float]]:
     model = load(ORACLE / folder).model
-    sums, _ = response_logps(Logits(model), *arrays(collate(examples, range(len(examples)))))
+    sums, _ = response_logps(Head(model), *arrays(collate(examples, range(len(examples)))))
     return [half.tolist() for half in mx.split(sums, 2)]
 
 
@@ -67,9 +68,8 @@ def test_loss_metrics_and_gradient(form: str, loss_type: str) -> None:
         Precomputed(),
         examples,
         examples,
+        loss=PairLoss((loss_type,), label_smoothing=SMOOTHING.get(loss_type, 0.0)),
         beta=0.1,
-        loss_type=loss_type,
-        label_smoothing=SMOOTHING.get(loss_type, 0.0),
         batch_size=8,
         kl_target=0.1,
         write_model=lambda folder: None,
