@@ -29,7 +29,8 @@ SCORE_FIELDS = (
 class Pair:
     """One row. Prompt and responses are of one form: all plain text, or all lists of messages.
 
-    Scores are as the file has them; None where it has none. `score_fields` names where they stood.
+    Scores are as the file has them; None where it has none. `score_fields` names where they stood. `margin` is by how
+    much the chosen response is better, for those who ask for it.
     """
 
     line: int
@@ -39,29 +40,34 @@ class Pair:
     chosen_score: float | None = None
     rejected_score: float | None = None
     score_fields: str = ""
+    margin: float | None = None
 
 
-def read_pairs(path: Path) -> Iterator[Pair | BadRow]:
+def read_pairs(path: Path, *, margins: bool = False) -> Iterator[Pair | BadRow]:
     """The pairs of a JSONL file, in order, and for every line that is none the reason.
 
     A row holds `prompt`, `chosen` and `rejected`, as text or chat messages. Without `prompt`, `chosen` and `rejected`
     are whole conversations, and the prompt is the longest run of turns that both begin with. Other fields are
     passed over.
 
+    Args:
+        margins: read `margin` too, which then must be a number where it stands.
+
     Raises:
         UserError: the file cannot be read at all, or is empty.
     """
     for row in read_rows(path):
-        yield row if isinstance(row, BadRow) else _pair(row)
+        yield row if isinstance(row, BadRow) else _pair(row, margins)
 
 
-def _pair(row: Row) -> Pair | BadRow:
+def _pair(row: Row, margins: bool) -> Pair | BadRow:
     try:
         prompt, chosen, rejected = _texts(row.fields)
         if chosen == rejected:
             raise Refused("identical", "rejected", "is the same as chosen: there is nothing to prefer")
         names, scores = _scores(row.fields)
-        return Pair(row.line, prompt, chosen, rejected, *scores, names)
+        margin = _score(row.fields.get("margin"), "margin") if margins else None
+        return Pair(row.line, prompt, chosen, rejected, *scores, names, margin)
     except Refused as refused:
         return refused.row(row.line)
 

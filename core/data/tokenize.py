@@ -36,7 +36,13 @@ class TemplateRefusal(Exception):
 
 
 def tokenize(
-    tokenizer: Any, prompt: Text, responses: tuple[Text, ...], limits: Limits, *, chat: bool = False
+    tokenizer: Any,
+    prompt: Text,
+    responses: tuple[Text, ...],
+    limits: Limits,
+    *,
+    chat: bool = False,
+    closed: bool = True,
 ) -> Tokens:
     """Tokenize a prompt with one or more responses.
 
@@ -51,6 +57,7 @@ def tokenize(
         responses: each plain text or messages, of the same form as the prompt.
         limits: truncation.
         chat: put plain text into the tokenizer's chat template as a user's and an assistant's message.
+        closed: give a chat response EOS where the template wrote none. TRL does so for DPO, and not for reward models.
 
     Raises:
         UserError: the tokenizer has no end token, or chat messages come and it has no chat template.
@@ -73,7 +80,7 @@ def tokenize(
     cut = []
     for ids in whole:
         response_ids = ids[boundary:]
-        if eos not in response_ids:
+        if closed and eos not in response_ids:
             response_ids = [*response_ids, eos]
         cut.append(response_ids[: limits.response])
     kept = prompt_ids[:boundary]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import mlx.core as mx
 import numpy as np
 
-from core.config import DPOConfig, SFTConfig, answers
+from core.config import DPOConfig, SFTConfig, TrainingConfig, answers
 from core.config import plan as compute_plan
 from core.data.examples import Example, read_examples
 from core.data.jsonl import BadRow
@@ -24,6 +24,22 @@ from core.training.loop import Plan
 
 # Bad rows of a file that are logged one by one.
 SHOWN = 5
+
+
+class LeftOut(Exception):
+    """A row that is not learned from: the word under which such rows are counted, and why."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+class _Tokenized(Protocol):
+    @property
+    def length(self) -> int: ...
+
+
+T = TypeVar("T", bound=_Tokenized)
 
 
 def claim_output(context: Context, wanted: str) -> Path:
@@ -43,7 +59,7 @@ def claim_output(context: Context, wanted: str) -> Path:
     return folder
 
 
-def use_machine(context: Context, config: DPOConfig | SFTConfig) -> mx.Dtype:
+def use_machine(context: Context, config: TrainingConfig) -> mx.Dtype:
     """Set MLX's device for this thread and say what the configuration becomes here; returns the type of the weights."""
     for sentence in answers(config):
         context.log(sentence)
@@ -59,7 +75,7 @@ def use_machine(context: Context, config: DPOConfig | SFTConfig) -> mx.Dtype:
     return mx.bfloat16 if planned.dtype == "bfloat16" else mx.float32
 
 
-def load_for(context: Context, name: str, config: DPOConfig | SFTConfig, dtype: mx.Dtype) -> LanguageModel:
+def load_for(context: Context, name: str, config: TrainingConfig, dtype: mx.Dtype) -> LanguageModel:
     context.progress(context.run.step, context.run.steps, f"loading {name}")
     path = resolve(context.workspace, name)
     return load(path, dtype=dtype, trust_remote_code=config.model.trust_remote_code)
@@ -67,25 +83,35 @@ def load_for(context: Context, name: str, config: DPOConfig | SFTConfig, dtype: 
 
 def load_pairs(context: Context, loaded: LanguageModel, relative: str, config: DPOConfig) -> list[Tokens]:
     """The pairs of a file as token ids; rows that cannot be used are counted and said."""
+    vocabulary = loaded.vocabulary
 
     def convert(row: Pair) -> Tokens:
         responses = (row.chosen, row.rejected)
-        return tokenize(loaded.tokenizer, row.prompt, responses, _limits(config), chat=config.data.apply_chat_template)
+        chat = config.data.apply_chat_template
+        return _checked(tokenize(loaded.tokenizer, row.prompt, responses, _limits(config), chat=chat), vocabulary)
 
-    return _load(context, loaded, relative, read_pairs, convert)
+    return load_rows(context, relative, read_pairs, convert)
 
 
 def load_examples(context: Context, loaded: LanguageModel, relative: str, config: SFTConfig) -> list[Tokens]:
     """The examples of a file as token ids; rows that cannot be used are counted and said."""
+    vocabulary = loaded.vocabulary
 
     def convert(row: Example) -> Tokens:
         chat = config.data.apply_chat_template
-        return tokenize(loaded.tokenizer, row.prompt, (row.response,), _limits(config), chat=chat)
+        return _checked(tokenize(loaded.tokenizer, row.prompt, (row.response,), _limits(config), chat=chat), vocabulary)
 
-    return _load(context, loaded, relative, read_examples, convert)
+    return load_rows(context, relative, read_examples, convert)
 
 
-def plan_of(config: DPOConfig | SFTConfig) -> Plan:
+def _checked(tokens: Tokens, vocabulary: int) -> Tokens:
+    if not learnable(tokens):
+        raise LeftOut("nothing to learn", "nothing is left of prompt or response")
+    refuse_unknown_tokens(tokens, vocabulary)
+    return tokens
+
+
+def plan_of(config: TrainingConfig) -> Plan:
     training = config.training
     return Plan(
         learning_rate=training.learning_rate,
@@ -104,47 +130,42 @@ def plan_of(config: DPOConfig | SFTConfig) -> Plan:
     )
 
 
-def evaluated(examples: list[Tokens], limit: int, seed: int) -> list[Tokens]:
-    """The validation examples that evaluations look at: all, or the same drawn `limit` of them every time."""
+def evaluated(examples: list[T], limit: int, seed: int) -> list[T]:
+    """The examples that evaluations look at: all (limit 0), or the same drawn `limit` of them every time."""
     if not limit or limit >= len(examples):
         return examples
     chosen = np.random.default_rng(seed).choice(len(examples), limit, replace=False)
     return [examples[i] for i in sorted(chosen)]
 
 
-def _limits(config: DPOConfig | SFTConfig) -> Limits:
+def _limits(config: TrainingConfig) -> Limits:
     return Limits(config.data.max_prompt_length, config.data.max_response_length)
 
 
-def _load(
+def load_rows(
     context: Context,
-    loaded: LanguageModel,
     relative: str,
     read: Callable[[Path], Iterator[Any]],
-    convert: Callable[[Any], Tokens],
-) -> list[Tokens]:
+    convert: Callable[[Any], T],
+) -> list[T]:
+    """What `convert` makes of the rows of a file. Those that are bad, or for which it raises LeftOut, are counted."""
     context.progress(context.run.step, context.run.steps, f"reading {relative}")
-    path = context.workspace.path(relative)
-    vocabulary = loaded.vocabulary
-    found: list[Tokens] = []
+    found: list[T] = []
     left_out: Counter[str] = Counter()
-    for row in read(path):
+    for row in read(context.workspace.path(relative)):
         if isinstance(row, BadRow):
-            kind, reason = row.kind, f"{relative}:{row.line}: {row.reason}"
+            kind, reason = row.kind, row.reason
         else:
             try:
-                tokens = convert(row)
+                found.append(convert(row))
+                continue
             except TemplateRefusal as refusal:
-                kind, reason = "chat template", f"{relative}:{row.line}: the chat template refuses it ({refusal})"
-            else:
-                if learnable(tokens):
-                    refuse_unknown_tokens(tokens, vocabulary)
-                    found.append(tokens)
-                    continue
-                kind, reason = "nothing to learn", f"{relative}:{row.line}: nothing is left of prompt or response"
+                kind, reason = "chat template", f"the chat template refuses it ({refusal})"
+            except LeftOut as why:
+                kind, reason = why.kind, str(why)
         left_out[kind] += 1
         if left_out.total() <= SHOWN:
-            context.log(f"left out: {reason}", "warning")
+            context.log(f"left out: {relative}:{row.line}: {reason}", "warning")
     if left_out.total() > SHOWN:
         kinds = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common())
         context.log(f"left out of {relative}: {left_out.total()} rows ({kinds})", "warning")

@@ -114,6 +114,21 @@ def test_scores_stand_under_the_names_in_use(file: Path, names: tuple[str, str])
     assert (found.chosen_score, found.rejected_score, found.score_fields) == (9.0, 3.5, "/".join(names))
 
 
+@pytest.mark.parametrize(("margin", "expected"), [(0.5, 0.5), (-2, -2.0), ("1.5", 1.5), (None, None)])
+def test_margins_are_read_for_those_who_ask(file: Path, margin: object, expected: float | None) -> None:
+    assert pair(file, GOOD | {"margin": margin}).margin is None
+    (found,) = read_pairs(file, margins=True)
+    assert isinstance(found, Pair)
+    assert found.margin == expected
+
+
+def test_a_margin_that_is_no_number_harms_only_those_who_ask(file: Path) -> None:
+    pair(file, GOOD | {"margin": "large"})
+    (found,) = read_pairs(file, margins=True)
+    assert isinstance(found, BadRow)
+    assert (found.kind, found.field, found.reason) == ("score", "margin", "margin must be a number, not 'large'")
+
+
 def test_scores_that_are_null_are_no_scores(file: Path) -> None:
     found = pair(file, GOOD | {"chosen_score": None, "rejected_score": None})
     assert (found.chosen_score, found.rejected_score, found.score_fields) == (None, None, "")

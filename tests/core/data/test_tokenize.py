@@ -84,6 +84,15 @@ def test_a_template_without_an_end_gets_one() -> None:
     assert tokens.responses == ([*ids("red\n<assistant>"), EOS],)
 
 
+def test_a_template_without_an_end_is_left_so_where_asked() -> None:
+    open_ended = tokenizer(NO_END)
+    prompt, response = [turn("user", "Say")], [turn("assistant", "red")]
+    assert EOS in tokenize(open_ended, prompt, (response,), NO_LIMIT).responses[0]
+    assert EOS not in tokenize(open_ended, prompt, (response,), NO_LIMIT, closed=False).responses[0]
+    # Plain text ends as ever.
+    assert tokenize(PLAIN, "Say: ", ("red",), NO_LIMIT, closed=False).responses == ([*ids("red"), EOS],)
+
+
 def test_the_end_of_an_earlier_turn_is_not_the_response_s() -> None:
     chat = tokenizer(
         "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'user' %}<end>{% endif %}{% endfor %}"
