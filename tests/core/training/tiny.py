@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 from core.config import DPOConfig, SFTConfig
+from core.config.models import Training
 from core.demo.model import write_model
 from core.store import Database, open_store
 from core.workspace import Workspace, create_workspace
@@ -67,8 +68,7 @@ def dpo_config(**changes: object) -> DPOConfig:
 
 def sft_config(**changes: object) -> SFTConfig:
     raw = dpo_config().model_dump(mode="json")
-    for key in ("beta", "loss_type", "label_smoothing", "kl_samples", "kl_max_tokens"):
-        raw["training"].pop(key)
+    raw["training"] = {key: value for key, value in raw["training"].items() if key in Training.model_fields}
     raw.pop("constraints")
     raw["model"] = {"base_model": "models/tiny", "checkpoint": "checkpoints/sft"}
     raw["data"] |= {"train_file": "data/sft_train.jsonl", "validation_file": "data/sft_val.jsonl"}
