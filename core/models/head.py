@@ -1,103 +1,211 @@
-"""Split a model into body and output head, so that only the positions that matter reach the vocabulary."""
+"""From what enters the output head to log-probs and KL: chunk by chunk, so that full logits never exist."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+
+from core.models.body import Body
+from core.models.vocabulary import exact_kl, numbers, target_logps
 
 Array = mx.array
 
-
-# Entries of the vocabulary summed one after the other.
-BLOCK = 256
-
-
-def vocabulary_sum(values: Array) -> Array:
-    """Σ_v of (N, V) float32 values -> (N, 1), block by block.
-
-    MLX on the CPU sums a row one after the other: over a vocabulary of 49k that loses 1e-5 and more of the sum, always
-    to one side.
-    """
-    whole = values.shape[-1] // BLOCK * BLOCK
-    blocks = values[:, :whole].reshape(values.shape[0], -1, BLOCK).sum(axis=-1).sum(axis=-1, keepdims=True)
-    if whole == values.shape[-1]:
-        return blocks
-    return blocks + values[:, whole:].sum(axis=-1, keepdims=True)
+# Logits that exist at a time: on the CPU few enough to stay near its caches, on a GPU enough to keep it busy.
+ENTRIES_CPU, ENTRIES_GPU = 1 << 21, 1 << 24
+LEAST = 32  # positions
 
 
-def log_normalizer(logits: Array) -> Array:
-    """log Σ_v exp(logits_v) of (N, V) float32 logits -> (N, 1).
+class Head:
+    """Log-probs at chosen positions, (N, D) features at a time.
 
-    MLX's logsumexp is biased on the CPU, by 5e-5 and more a token over a vocabulary of 49k, which adds up over a
-    response. On a GPU the reduction is a tree and exact enough.
-    """
-    if mx.default_device() == mx.Device(mx.gpu):
-        return mx.logsumexp(logits, axis=-1, keepdims=True)
-    largest = mx.stop_gradient(logits.max(axis=-1, keepdims=True))
-    return largest + mx.log(vocabulary_sum(mx.exp(logits - largest)))
-
-
-class Logits:
-    """Logits of chosen positions of a batch: `(ids, positions) -> (N, V)` in float32.
-
-    Most models of mlx-lm are `head(body(ids))` with nothing in between. Whether this one is, is found out by
-    computing both ways once; a model that does more (caps or scales its logits) takes the plain way, in which the
-    head sees every position.
+    The logits are those of the model's own code after its body: tied, biased, quantized or with an adapter, scaled or
+    capped. Make it when it is settled what of the model is trained. Where a model has no body that can be called
+    (`split` is False), its features are its logits: the head sees every position, and chunks save nothing.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._head = self._find_head(model)
-
-    @property
-    def split(self) -> bool:
-        return self._head is not None
+        self.body = Body(model)
+        self.split = self.body.found
+        outside = self._trained_outside() if self.split else {}
+        self._outside = outside.keys()
+        self._names = self._read_by_head(outside)
 
     def features(self, ids: Array, positions: Array) -> Array:
-        """What enters the head at these positions, (N, D); on the plain way the logits themselves, (N, V).
+        """What enters the head at these positions, (N, D); without a body the logits themselves, (N, V).
 
         Args:
             ids: (R, T) token ids.
             positions: (N,) indices into the R*T positions.
         """
-        everywhere = self._model(ids) if self._head is None else self._model.model(ids)
+        everywhere = self.body(ids) if self.split else self._model(ids)
         rows: Array = everywhere.reshape(-1, everywhere.shape[-1])[positions]
         return rows
 
-    def project(self, features: Array) -> Array:
+    def logits(self, features: Array) -> Array:
         """Features to logits, (N, V) in float32."""
-        logits = features if self._head is None else self._head(features)
-        return logits.astype(mx.float32)
+        return (self.body.head(features) if self.split else features).astype(mx.float32)
 
-    def __call__(self, ids: Array, positions: Array) -> Array:
-        return self.project(self.features(ids, positions))
+    def logps(self, features: Array, targets: Array) -> tuple[Array, Array]:
+        """log p of each target, and log Σ_v p_v² without gradient; (N, D) and (N,) -> two of (N,) in float32.
 
-    @staticmethod
-    def _find_head(model: nn.Module) -> Callable[[Array], Array] | None:
-        body = getattr(model, "model", None)
-        embedding = getattr(body, "embed_tokens", None)
-        candidates: list[Callable[[Array], Array]] = []
-        if "lm_head" in model:
-            # Looked up at each call: adapters replace the module.
-            candidates.append(lambda hidden: model.lm_head(hidden))
-        elif hasattr(embedding, "as_linear"):
-            candidates.append(lambda hidden: model.model.embed_tokens.as_linear(hidden))
-        if body is None or not callable(body):
-            return None
-        probe = mx.arange(1, 9)[None]
-        training = model.training
-        model.eval()
+        Differentiable with regard to features and to the head's trainable parameters.
+        """
+        trained = self._trained_outside() if self.split else {}
+        assert trained.keys() == self._outside, "what is trained was changed after the head was found"
+        return self._trained(features, targets, trained) if self._names else self._frozen(features, targets)
+
+    def measure(self, features: Array, targets: Array) -> tuple[Array, Array]:
+        """The same without gradient, evaluated."""
+        parts = []
+        for rows in self._chunks(features):
+            parts.append(target_logps(self.logits(features[rows]), targets[rows]))
+            mx.eval(parts[-1])
+        return mx.concatenate([p[0] for p in parts]), mx.concatenate([p[1] for p in parts])
+
+    def kl(
+        self, ours: Array, theirs: Array, reference: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> Array:
+        """Exact KL(p ‖ q) in nats at (N,) positions, from the (N, D) features of p and of q; evaluated.
+
+        Args:
+            reference: within it the head is that of q.
+        """
+        parts = []
+        for rows in self._chunks(ours):
+            policy = self.logits(ours[rows])
+            mx.eval(policy)
+            with reference():
+                other = self.logits(theirs[rows])
+                mx.eval(other)
+            parts.append(exact_kl(policy, other))
+            mx.eval(parts[-1])
+        return mx.concatenate(parts)
+
+    def _chunks(self, features: Array) -> Iterator[slice]:
+        vocabulary = self._vocabulary if self.split else features.shape[-1]
+        entries = ENTRIES_GPU if mx.default_device() == mx.Device(mx.gpu) else ENTRIES_CPU
+        size = max(LEAST, entries // vocabulary)
+        for start in range(0, features.shape[0], size):
+            yield slice(start, start + size)
+
+    @cached_property
+    def _vocabulary(self) -> int:
+        size: int = self._model(mx.zeros((1, 1), mx.int32)).shape[-1]
+        return size
+
+    def _frozen(self, features: Array, targets: Array) -> tuple[Array, Array]:
+        """The head is not trained, so d log p / d features is known in the forward pass and only scaled afterwards."""
+
+        @mx.custom_function  # type: ignore[untyped-decorator]
+        def forward(features: Array) -> tuple[Array, Array, Array]:
+            parts: list[list[Array]] = []
+            for rows in self._chunks(features):
+                chunk = features[rows]
+                if parts:
+                    # Otherwise all chunks are in memory at once.
+                    (chunk,) = mx.depends([chunk], parts[-1])
+                parts.append(self._chunk_gradient(_fresh(chunk), targets[rows]))
+            logps, squares, gradients = (mx.concatenate([part[i] for part in parts]) for i in range(3))
+            return logps, squares, gradients
+
+        @forward.vjp
+        def backward(features: Array, cotangents: Any, outputs: Any) -> Array:
+            return (cotangents[0][:, None] * outputs[2]).astype(features.dtype)
+
+        logps, squares, _ = forward(features)
+        return logps, mx.stop_gradient(squares)
+
+    def _chunk_gradient(self, features: Array, targets: Array) -> list[Array]:
+        ones = mx.ones(targets.shape, mx.float32)
+
+        def function(features: Array) -> tuple[Array, Array]:
+            return target_logps(self.logits(features), targets)
+
+        (logps, squares), (gradient,) = mx.vjp(function, [features], [ones, mx.zeros_like(ones)])
+        return [_fresh(array) for array in (logps, squares, gradient)]
+
+    def _trained(self, features: Array, targets: Array, trained: dict[str, Array]) -> tuple[Array, Array]:
+        """Logits are computed again in the backward pass: the gradient of a weight depends on what comes after."""
+
+        def chunk(rows: slice) -> Callable[..., tuple[Array, Array]]:
+            def function(features: Array, *weights: Array) -> tuple[Array, Array]:
+                with self._weights(self._names, weights):
+                    return target_logps(self.logits(features), targets[rows])
+
+            return function
+
+        @mx.custom_function  # type: ignore[untyped-decorator]
+        def forward(features: Array, *weights: Array) -> tuple[Array, Array]:
+            parts: list[tuple[Array, Array]] = []
+            for rows in self._chunks(features):
+                part = features[rows]
+                if parts:
+                    (part,) = mx.depends([part], list(parts[-1]))
+                parts.append(chunk(rows)(part, *weights))
+            return mx.concatenate([p[0] for p in parts]), mx.concatenate([p[1] for p in parts])
+
+        @forward.vjp
+        def backward(primals: Any, cotangents: Any, outputs: Any) -> Any:
+            features, *weights = primals
+            to_features: list[Array] = []
+            to_weights: list[Array] = []
+            for rows in self._chunks(features):
+                part, cotangent = features[rows], cotangents[0][rows]
+                if to_features:
+                    (part,) = mx.depends([part], [to_features[-1], *to_weights])
+                _, found = mx.vjp(chunk(rows), [part, *weights], [cotangent, mx.zeros_like(cotangent)])
+                to_features.append(found[0])
+                found = [value.astype(mx.float32) for value in found[1:]]
+                to_weights = [a + b for a, b in zip(to_weights, found, strict=True)] if to_weights else found
+            return (
+                mx.concatenate(to_features),
+                *(total.astype(w.dtype) for total, w in zip(to_weights, weights, strict=True)),
+            )
+
+        logps, squares = forward(features, *(trained[name] for name in self._names))
+        return logps, mx.stop_gradient(squares)
+
+    def _trained_outside(self) -> dict[str, Array]:
+        """The trainable parameters that no block has."""
+        blocks = {id(value) for block in self.body.blocks for _, value in tree_flatten(block.parameters())}
+        return {k: v for k, v in tree_flatten(self._model.trainable_parameters()) if id(v) not in blocks}
+
+    def _read_by_head(self, outside: dict[str, Array]) -> list[str]:
+        """Those by which the head's output changes (a tied embedding does, the last norm belongs to the body)."""
+        if not outside:
+            return []
+        names, weights = list(outside), list(outside.values())
+        probe = mx.random.normal((2, self.body(mx.zeros((1, 1), mx.int32)).shape[-1]), key=mx.random.key(0))
+
+        def function(*weights: Array) -> Array:
+            with self._weights(names, weights):
+                return self.logits(probe)
+
+        cotangent = mx.random.normal(self.logits(probe).shape, key=mx.random.key(1))
+        _, found = mx.vjp(function, weights, [cotangent])
+        return [name for name, value in zip(names, found, strict=True) if bool((value != 0).any())]
+
+    @contextmanager
+    def _weights(self, names: Sequence[str], weights: Sequence[Array]) -> Iterator[None]:
+        every = dict(tree_flatten(self._model.parameters()))
+        own = [(name, every[name]) for name in names]
+        self._model.update(tree_unflatten(list(zip(names, weights, strict=True))))
         try:
-            plain = model(probe)
-            for head in candidates:
-                logits = head(body(probe))
-                # To the bit: it is the same computation, and a cap changes small logits by next to nothing.
-                if mx.array_equal(logits, plain):
-                    return head
-        except (TypeError, ValueError, AttributeError):
-            return None
+            yield
         finally:
-            model.train(training)
-        return None
+            self._model.update(tree_unflatten(own))
+
+
+def _fresh(array: Array) -> Array:
+    """The same numbers without their history, where NumPy has them: while a gradient is traced, MLX keeps every array
+    that one came from, and here the logits are among them.
+    """
+    values = numbers(array)
+    return array if values is None else mx.array(values)

@@ -15,7 +15,7 @@ from core.data.jsonl import BadRow
 from core.data.pairs import read_pairs
 from core.data.tokenize import Limits, TemplateRefusal, Tokens, learnable, refuse_unknown_tokens, tokenize
 from core.errors import UserError
-from core.models.head import Logits
+from core.models.head import Head
 from core.models.load import LanguageModel, load
 from core.training.logprobs import response_logps
 
@@ -49,10 +49,10 @@ def score(
             raise UserError(f"{adapter} is no adapter for {model}: {str(error).splitlines()[0]}") from error
     loaded.model.eval()
     examples = list(_examples(loaded, pairs, limits, chat))
-    logits = Logits(loaded.model)
+    head = Head(loaded.model)
     found: dict[int, Score] = {}
     for indices in in_order([example.length for example in examples], batch_size):
-        sums, counts = response_logps(logits, *arrays(collate(examples, indices)))
+        sums, counts = response_logps(head, *arrays(collate(examples, indices)))
         mx.eval(sums, counts)
         half = len(indices)
         for row, index in enumerate(indices):

@@ -11,8 +11,7 @@ import mlx.nn as nn
 
 from core.data.batches import arrays, collate, in_order
 from core.data.tokenize import Tokens
-from core.models.head import Logits
-from core.training.logprobs import token_logps
+from core.models.head import Head
 
 Array = mx.array
 
@@ -36,7 +35,7 @@ class SFT:
         self._train = train
         self._validation = validation
         self._batch_size = batch_size
-        self._logits = Logits(model)
+        self._head = Head(model)
 
     def batch(self, indices: list[int]) -> tuple[Array, ...]:
         """ids, positions, targets, rows, weights."""
@@ -48,7 +47,8 @@ class SFT:
     def loss(self, *batch: Array) -> tuple[Array, Array, dict[str, Array]]:
         """Summed negative log-likelihood (nats) and the number of response tokens."""
         ids, positions, targets, _, weights = batch
-        return -(token_logps(self._logits(ids, positions), targets) * weights).sum(), weights.sum(), {}
+        logps, _ = self._head.logps(self._head.features(ids, positions), targets)
+        return -(logps * weights).sum(), weights.sum(), {}
 
     def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float] | None:
         """Mean negative log-likelihood per response token, and perplexity, its exponential."""

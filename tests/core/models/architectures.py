@@ -33,6 +33,7 @@ _MORE: dict[str, dict[str, Any]] = {
     "phi3": {"rope_scaling": None},
     "gemma": {},
     "gemma2": {},
+    "gemma3_text": {"sliding_window": 5, "sliding_window_pattern": 2, "query_pre_attn_scalar": 8},
     "cohere": {"layer_norm_eps": 1e-5},
     "granite": {
         "logits_scaling": 8.0,
@@ -42,7 +43,32 @@ _MORE: dict[str, dict[str, Any]] = {
         "attention_bias": False,
         "mlp_bias": False,
     },
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "qwen3_moe": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "moe_intermediate_size": 24,
+        "tie_word_embeddings": False,
+        "norm_topk_prob": True,
+    },
+    "mamba2": {
+        "num_heads": 8,
+        "state_size": 8,
+        "conv_kernel": 4,
+        "n_groups": 1,
+        "use_bias": False,
+        "use_conv_bias": True,
+        "tie_word_embeddings": True,
+        "time_step_limit": (0.0, 100.0),
+        "time_step_rank": "auto",
+        "layer_norm_epsilon": 1e-5,
+    },
 }
+
+# What decides how a model is run: everything beside is in `build`'s arguments.
+MISTRAL_WINDOW = {"sliding_window": 5, "layer_types": ["full_attention", "sliding_attention"]}
 
 
 def build(name: str, seed: int = 0, spread: float = 0.3, **changes: Any) -> nn.Module:

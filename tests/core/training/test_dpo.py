@@ -15,6 +15,7 @@ from core.config.models import Adapter
 from core.data.tokenize import Tokens
 from core.evaluation.intervals import Z
 from core.generation.sampling import sample
+from core.models import head as head_module
 from core.models.adapters import adapters_off, add_adapters
 from core.models.load import load
 from core.models.reference import AdapterOff, WeightsFromDisk
@@ -84,7 +85,8 @@ def test_kl_where_features_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -
 def test_kl_with_many_positions_goes_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     model = adapted()
     whole = dpo(model, PAIRS).evaluate(1, never)
-    monkeypatch.setattr(dpo_module, "CHUNK", 7)
+    monkeypatch.setattr(head_module, "ENTRIES_CPU", 0)
+    monkeypatch.setattr(head_module, "LEAST", 7)
     parted = dpo(model, PAIRS).evaluate(1, never)
     assert parted == pytest.approx(whole, rel=1e-5)
 
