@@ -46,6 +46,9 @@ def section(field: FieldInfo) -> type[BaseModel] | None:
 
 def allowed(field: FieldInfo) -> str:
     """What a value may be: 'a whole number ≥ 1', 'one of cosine, linear, constant', 'true or false'."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    if "allowed" in extra:
+        return str(extra["allowed"])
     kind, optional = _without_none(field.annotation)
     several = ", or a list of them" if _one_or_several(field.annotation) else ""
     return f"{_kind(kind)}{_bounds(field)}{several}{' or nothing' if optional else ''}"

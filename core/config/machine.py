@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.config.kinds import TrainingConfig
-from core.config.models import Compute
+from core.config.models import AUTO, Compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,12 @@ def answers(config: TrainingConfig, platform: Platform | None = None) -> list[st
         )
     elif compute.fp16:
         said.append("compute.fp16: true: float32, because MLX is slow at half precision on a CPU")
-    if compute.num_devices > 1:
+    if training.batch_size == AUTO:
+        said.append(
+            "training.batch_size: auto: what was measured to be the fastest on this machine for this model, adapter and"
+            " lengths; an optimizer step sees gradient_accumulation_steps times as many pairs"
+        )
+    if compute.num_devices > 1 and training.batch_size != AUTO:
         pairs = training.batch_size * training.gradient_accumulation_steps
         said.append(
             f"compute.num_devices: {compute.num_devices}: one device; an optimizer step sees"
@@ -93,7 +98,7 @@ def answers(config: TrainingConfig, platform: Platform | None = None) -> list[st
                 f"training.{key}: {getattr(training, key)}: more than max_steps ({training.max_steps}),"
                 " so it happens once, at the end"
             )
-    if config.adapter.type == "lora" and training.learning_rate < 5e-6:
+    if config.adapter.type != "full" and training.learning_rate < 5e-6:
         said.append(
             f"training.learning_rate: {training.learning_rate:g}: little for LoRA, which usually wants 1e-5 to 1e-4"
         )

@@ -9,7 +9,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from core.text import one_line
@@ -30,6 +39,25 @@ def _whole(value: object) -> object:
 
 Number = Annotated[float, BeforeValidator(_number)]
 Whole = Annotated[int, BeforeValidator(_whole)]
+
+# batch_size: auto. The engine writes the number that was used into the run's configuration before the run begins.
+AUTO = 0
+_MOST_PAIRS = 65536
+
+
+def _batch_size(value: object) -> object:
+    """A number of pairs, or `auto`."""
+    if value == "auto":
+        return AUTO
+    number = _whole(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST_PAIRS:
+        raise PydanticCustomError("batch_size", "neither a number of pairs nor auto")
+    return number
+
+
+BatchSize = Annotated[
+    int, BeforeValidator(_batch_size), PlainSerializer(lambda size: "auto" if size == AUTO else size, return_type=Any)
+]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 # Steps, tokens and pairs beyond this are a slip of the keyboard, and would overflow what SQLite and MLX count with.
@@ -124,8 +152,10 @@ class Training(Section):
     learning_rate: Number = Field(
         description="Peak learning rate. 1e-6 is conservative; LoRA usually wants 1e-5 to 1e-4.", gt=0, le=1
     )
-    batch_size: Whole = Field(
-        description="Pairs (SFT: examples) in one forward pass.", ge=1, le=65536, json_schema_extra=_unit("pairs")
+    batch_size: BatchSize = Field(
+        description="Pairs (SFT: examples) in one forward pass. auto takes the size that was measured to be the fastest"
+        " on this machine for this model, adapter and lengths, and measures first where none was.",
+        json_schema_extra={"unit": "pairs", "allowed": f"a whole number from 1 to {_MOST_PAIRS}, or auto"},
     )
     gradient_accumulation_steps: Whole = Field(
         default=1,

@@ -216,12 +216,12 @@ def test_a_key_in_the_wrong_place_names_the_right_one(file: Path, line: str, key
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("batch_size: 4", "batch_size: four", "must be a whole number from 1 to 65536, not 'four'"),
-        ("batch_size: 4", "batch_size: 0", "must be a whole number from 1 to 65536, not 0"),
-        ("batch_size: 4", "batch_size: 1.5", "must be a whole number from 1 to 65536, not 1.5"),
-        ("batch_size: 4", "batch_size: true", "must be a whole number from 1 to 65536, not true"),
-        ("batch_size: 4", "batch_size: [4]", "must be a whole number from 1 to 65536, not a list"),
-        ("batch_size: 4", "batch_size:", "must be a whole number from 1 to 65536, not nothing"),
+        ("batch_size: 4", "batch_size: four", "must be a whole number from 1 to 65536, or auto, not 'four'"),
+        ("batch_size: 4", "batch_size: 0", "must be a whole number from 1 to 65536, or auto, not 0"),
+        ("batch_size: 4", "batch_size: 1.5", "must be a whole number from 1 to 65536, or auto, not 1.5"),
+        ("batch_size: 4", "batch_size: true", "must be a whole number from 1 to 65536, or auto, not true"),
+        ("batch_size: 4", "batch_size: [4]", "must be a whole number from 1 to 65536, or auto, not a list"),
+        ("batch_size: 4", "batch_size:", "must be a whole number from 1 to 65536, or auto, not nothing"),
         ("beta: 0.1", "beta: -0.1", "must be a number > 0 and ≤ 100, not -0.1"),
         ("beta: 0.1", "beta: yes", "must be a number > 0 and ≤ 100, not true"),
         ("beta: 0.1", "beta: .nan", "must be a number > 0 and ≤ 100, not nan"),
