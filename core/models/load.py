@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from mlx_lm.utils import load_tokenizer
 from core.errors import UserError
 from core.models.adapters import fuse
 from core.workspace import Workspace
+
+Classes = Callable[..., tuple[type, type]]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # What is fetched from a hub: never code, never pickles.
@@ -77,13 +80,16 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def load(path: Path, *, dtype: mx.Dtype | None = None, trust_remote_code: bool = False) -> LanguageModel:
+def load(
+    path: Path, *, dtype: mx.Dtype | None = None, trust_remote_code: bool = False, classes: Classes | None = None
+) -> LanguageModel:
     """Load a model folder, or an adapter folder with the model it was trained on (then fused in memory).
 
     Args:
         path: the folder.
         dtype: floating weights become this type; None keeps what the file has. Quantized weights stay as they are.
         trust_remote_code: let code that lies in the model's folder run. Off unless the person asks by name.
+        classes: from config.json to the classes of model and arguments, for models that mlx-lm has no name for.
 
     Raises:
         UserError: files are missing, unknown to mlx-lm, or want code of their own to run.
@@ -101,7 +107,8 @@ def load(path: Path, *, dtype: mx.Dtype | None = None, trust_remote_code: bool =
             "set model.trust_remote_code: true only if you trust who made it"
         )
     try:
-        model, config = mlx_load_model(path, lazy=True, trust_remote_code=trust_remote_code)
+        options = {} if classes is None else {"get_model_classes": classes}
+        model, config = mlx_load_model(path, lazy=True, trust_remote_code=trust_remote_code, **options)
         tokenizer = load_tokenizer(
             path, {"trust_remote_code": trust_remote_code}, eos_token_ids=config.get("eos_token_id")
         )
