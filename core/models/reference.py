@@ -13,7 +13,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from core.errors import UserError
-from core.models.adapters import adapters_off
+from core.models.adapters import adapters_off, base_names
 
 
 class Reference(Protocol):
@@ -80,18 +80,12 @@ class WeightsFromDisk:
 
         reference = load(self._folder, dtype=self._dtype, trust_remote_code=self._trust_remote_code).model
         theirs = dict(tree_flatten(reference.parameters()))
-        # Under an adapter the weight x.weight is called x.linear.weight.
-        adapted = tuple(f"{name}.linear." for name, module in self._model.named_modules() if "lora_a" in module)
-        own = {
-            name.replace(".linear.", ".") if name.startswith(adapted) else name: (name, value.shape)
-            for name, value in tree_flatten(self._model.parameters())
-            if not name.endswith((".lora_a", ".lora_b"))
-        }
-        if {name: value.shape for name, value in theirs.items()} != {name: shape for name, (_, shape) in own.items()}:
+        own, now = base_names(self._model), dict(tree_flatten(self._model.parameters()))
+        if _shapes(theirs) != _shapes({name: now[adapted] for name, adapted in own.items()}):
             raise UserError(
                 f"{self._folder} has other weights than the policy: reference and policy must be of one architecture"
             )
-        return [(own[name][0], value) for name, value in theirs.items()]
+        return [(own[name], value) for name, value in theirs.items()]
 
     @contextmanager
     def _swapped(self, weights: list[tuple[str, mx.array]]) -> Iterator[None]:
@@ -102,3 +96,7 @@ class WeightsFromDisk:
                 yield
             finally:
                 self._model.load_weights([(name, own[name]) for name, _ in weights], strict=False)
+
+
+def _shapes(weights: dict[str, mx.array]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in weights.items()}

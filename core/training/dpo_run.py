@@ -46,7 +46,7 @@ def policy_and_reference(
     make_trainable(policy.model, config.adapter)
     trainable = sum(v.size for _, v in tree_flatten(policy.model.trainable_parameters()))
     context.log(f"{trainable:,} trainable parameters ({config.adapter.type})")
-    if same and config.adapter.type == "lora":
+    if same and config.adapter.type != "full":
         return policy, AdapterOff(policy.model), hashes
     return policy, WeightsFromDisk(policy.model, reference_path, dtype, config.model.trust_remote_code), hashes
 
@@ -82,7 +82,7 @@ def objective_for(
     validation: list[Tokens],
 ) -> DPO:
     def write_model(target: Path) -> None:
-        if config.adapter.type == "lora":
+        if config.adapter.type != "full":
             save_adapters(policy.model, config.adapter, policy.path.resolve(), target)
         else:
             save(policy, target)

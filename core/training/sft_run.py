@@ -51,7 +51,7 @@ def run(context: Context) -> None:
     make_trainable(base.model, config.adapter)
 
     def write_model(target: Path) -> None:
-        if config.adapter.type == "lora":
+        if config.adapter.type != "full":
             save_adapters(base.model, config.adapter, base.path.resolve(), target)
         else:
             save(base, target)
