@@ -18,6 +18,7 @@ from mlx_lm.utils import load_tokenizer
 
 from core.errors import UserError
 from core.models.adapters import fuse
+from core.models.shape import read_config as read_config
 from core.workspace import Workspace
 
 Classes = Callable[..., tuple[type, type]]
@@ -64,20 +65,6 @@ def resolve(workspace: Workspace, name: str) -> Path:
             f"model '{name}': no folder {folder}, and the hub did not give it ({reason[:200]}): "
             "check the name and the network, or copy the model folder into the workspace"
         ) from error
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A model folder's config.json."""
-    file = path / "config.json"
-    try:
-        config = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is not a model folder: it has no config.json") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from None
-    if not isinstance(config, dict) or "model_type" not in config:
-        raise UserError(f"{file} names no model_type: is it the configuration of a language model?")
-    return config
 
 
 def load(
