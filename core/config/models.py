@@ -6,39 +6,18 @@ section are errors between its keys; they come as pairs of a key and a sentence.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
 from pydantic_core import PydanticCustomError
 
+from core.config.section import Number as Number
+from core.config.section import Section as Section
+from core.config.section import Text as Text
+from core.config.section import Whole as Whole
+from core.config.section import unit as _unit
+from core.config.section import whole
 from core.text import one_line
-
-_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
-
-
-def _number(value: object) -> object:
-    """Text such as '1e-7', which YAML 1.1 does not take for a number, is one."""
-    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value.strip()) else value
-
-
-def _whole(value: object) -> object:
-    """1e3 and 1000.0 are whole numbers; 1.5 stays what it is and is refused."""
-    value = _number(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Number = Annotated[float, BeforeValidator(_number)]
-Whole = Annotated[int, BeforeValidator(_whole)]
 
 # batch_size: auto. The engine writes the number that was used into the run's configuration before the run begins.
 AUTO = 0
@@ -49,7 +28,7 @@ def _batch_size(value: object) -> object:
     """A number of pairs, or `auto`."""
     if value == "auto":
         return AUTO
-    number = _whole(value)
+    number = whole(value)
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST_PAIRS:
         raise PydanticCustomError("batch_size", "neither a number of pairs nor auto")
     return number
@@ -58,30 +37,9 @@ def _batch_size(value: object) -> object:
 BatchSize = Annotated[
     int, BeforeValidator(_batch_size), PlainSerializer(lambda size: "auto" if size == AUTO else size, return_type=Any)
 ]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 # Steps, tokens and pairs beyond this are a slip of the keyboard, and would overflow what SQLite and MLX count with.
 _MANY = 1_000_000_000
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    def conflicts(self) -> list[tuple[str, str]]:
-        """Errors between keys: (the key to change, what is wrong and what would be right)."""
-        return []
-
-    @model_validator(mode="after")
-    def _check_conflicts(self) -> Section:
-        found = self.conflicts()
-        if found:
-            text = "; ".join(f"{key}: {sentence}" for key, sentence in found)
-            raise PydanticCustomError("conflict", "{text}", {"text": text, "conflicts": found})
-        return self
-
-
-def _unit(unit: str) -> dict[str, Any]:
-    return {"unit": unit}
 
 
 class DPOModel(Section):
