@@ -3,7 +3,7 @@
 #   make demo [ARGS=--headless]    the stages on a small model made on the spot
 #   make test [ARGS="-k store"]    the tests
 #   make lint                      style, types, contracts
-#   make bench                     the measurements of tests/benchmarks
+#   make bench [PROFILE=full]      the measurements of tests/benchmarks: runs.db, and DPO against its peers
 #   make lock                      resolve requirements.lock anew (needs uv)
 
 SHELL := /bin/sh
@@ -31,8 +31,11 @@ lint: $(STAMP)
 	$(PY) -m mypy
 	$(PY) -c "from importlinter.cli import lint_imports_command as main; main()"
 
+# The full profile takes hours and writes docs/BENCHMARKS.md; tests/benchmarks/template.md says what it needs.
+PROFILE ?= quick
 bench: $(STAMP)
 	@$(PY) -m pytest tests/benchmarks -s -o python_files='bench_*.py' $(ARGS)
+	@$(PY) -m tests.benchmarks --profile $(PROFILE)
 
 # A Python is tried by running it: a pyenv shim stands on PATH also where the version behind it is not switched on.
 $(STAMP): pyproject.toml requirements.lock
