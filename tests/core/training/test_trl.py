@@ -1,10 +1,12 @@
 """Losses, log-probs, metrics and gradients against values that TRL 1.16.0 computed (torch CPU, float32).
 
 `oracle/policy` and `oracle/reference` are 2-layer Llamas made with a fixed seed for this; `oracle/trl.json` holds eight
-pairs as token ids and what TRL's DPOTrainer made of them at beta 0.1, cut to 64 tokens in all.
+pairs as token ids and what TRL's DPOTrainer made of them at beta 0.1, cut to 64 tokens in all; `oracle/losses.json` the
+same for every loss type and option, written by `oracle/generate.py`.
 """
 
 import json
+from functools import cache
 from pathlib import Path
 
 import mlx.core as mx
@@ -17,14 +19,27 @@ from core.models.head import Head
 from core.models.load import load
 from core.training.dpo import DPO
 from core.training.logprobs import response_logps
-from core.training.losses import PairLoss
+from core.training.losses import LOSSES as LOSS
+from core.training.losses import Logps, PairLoss
 from core.training.optimization import global_norm
 
 ORACLE = Path(__file__).parent / "oracle"
 TRL = json.loads((ORACLE / "trl.json").read_text())
+CASES = json.loads((ORACLE / "losses.json").read_text())
 MAX_LENGTH = 64
+EIGHT = list(range(8))
 SMOOTHING = {"robust": 0.1}
 LOSSES = ["sigmoid", "ipo", "hinge", "robust", "sigmoid_norm", "apo_zero", "discopop", "sppo_hard"]
+
+
+def name_of(case: dict) -> str:
+    options = case["options"]
+    more = [f"{key}={value}" for key, value in options.items() if key not in ("loss_type", "loss_weights")]
+    return "-".join([case["form"], "+".join(options["loss_type"]), *more])
+
+
+def whole(case: dict) -> bool:
+    return "ld_alpha" not in case["options"] and "use_weighting" not in case["options"]
 
 
 class Precomputed:
@@ -56,35 +71,91 @@ def test_log_probs(form: str) -> None:
         assert values == pytest.approx(expected[name], abs=1e-4, rel=0)
 
 
-@pytest.mark.parametrize("form", ["plain", "chat"])
-@pytest.mark.parametrize("loss_type", LOSSES)
-def test_loss_metrics_and_gradient(form: str, loss_type: str) -> None:
-    expected = TRL[f"{form}/{loss_type}"]
-    examples = pairs(form)
+@cache
+def policy() -> nn.Module:
+    """Loaded once: gradients leave it as it is."""
     model = load(ORACLE / "policy").model
     model.unfreeze()
+    return model
+
+
+def objective_of(form: str, loss: PairLoss, beta: float, reference: list[list[float]]) -> DPO:
+    examples, model = pairs(form), policy()
     objective = DPO(
         model,
         Precomputed(),
         examples,
         examples,
-        loss=PairLoss((loss_type,), label_smoothing=SMOOTHING.get(loss_type, 0.0)),
-        beta=0.1,
+        loss=loss,
+        beta=beta,
         batch_size=8,
         kl_target=0.1,
         write_model=lambda folder: None,
     )
-    objective.memory["train"] = mx.array([expected["rc"], expected["rr"]]).T
-    (loss, count, metrics), grads = nn.value_and_grad(model, objective.loss)(*objective.batch(list(range(8))))
+    objective.memory["train"] = mx.array(reference).T
+    return objective
+
+
+def agrees(found: float, expected: dict, loss: PairLoss) -> None:
+    if loss.types == ("sigmoid",) and loss.f_divergence_type == "reverse_kl":
+        assert found == pytest.approx(expected["loss"], abs=1e-6)
+    else:
+        assert found == pytest.approx(expected["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("form", ["plain", "chat"])
+@pytest.mark.parametrize("loss_type", LOSSES)
+def test_loss_metrics_and_gradient(form: str, loss_type: str) -> None:
+    expected = TRL[f"{form}/{loss_type}"]
+    loss = PairLoss((loss_type,), label_smoothing=SMOOTHING.get(loss_type, 0.0))
+    objective = objective_of(form, loss, 0.1, [expected["rc"], expected["rr"]])
+    (value, count, metrics), grads = nn.value_and_grad(objective.model, objective.loss)(*objective.batch(EIGHT))
     norm = global_norm(grads) / count
     assert count.item() == 8
-    mean = (loss / count).item()
-    if loss_type == "sigmoid":
-        assert mean == pytest.approx(expected["loss"], abs=1e-6)
-    else:
-        assert mean == pytest.approx(expected["loss"], rel=1e-5)
+    agrees((value / count).item(), expected, loss)
     assert norm.item() == pytest.approx(expected["grad_norm"], rel=1e-4)
     for name in ("rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins"):
         assert metrics[name].item() / 8 == pytest.approx(expected["metrics"][name], abs=2e-5), name
     for name in ("logps/chosen", "logps/rejected"):
         assert metrics[name].item() / 8 == pytest.approx(expected["metrics"][name], abs=1e-4), name
+
+
+def loss_of(case: dict) -> tuple[PairLoss, float]:
+    options = dict(case["options"])
+    types, beta = tuple(options.pop("loss_type")), options.pop("beta", 0.1)
+    weights = tuple(options.pop("loss_weights", [1.0] * len(types)))
+    return PairLoss(types, weights, **options), beta
+
+
+def test_every_loss_type_has_cases() -> None:
+    for form in ("plain", "chat"):
+        assert {name for case in CASES if case["form"] == form for name in case["options"]["loss_type"]} == set(LOSS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_loss_from_trl_s_own_log_probs(case: dict) -> None:
+    sigmoid, examples = TRL[f"{case['form']}/sigmoid"], pairs(case["form"])
+    plain = (sigmoid["pc"], sigmoid["pr"], sigmoid["rc"], sigmoid["rr"])
+    logps = Logps(
+        *(
+            mx.array(case.get(name, values))
+            for name, values in zip(
+                ("chosen", "rejected", "reference_chosen", "reference_rejected"), plain, strict=True
+            )
+        ),
+        *(mx.array([float(len(pair.responses[i])) for pair in examples]) for i in (0, 1)),
+        chosen_whole=mx.array(sigmoid["pc"]),
+        likelihood=mx.array(case["likelihood"]) if "likelihood" in case else None,
+    )
+    loss, beta = loss_of(case)
+    agrees(loss(logps, beta).mean().item(), case, loss)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if whole(case)], ids=name_of)
+def test_loss_and_gradient_of_every_option(case: dict) -> None:
+    loss, beta = loss_of(case)
+    sigmoid = TRL[f"{case['form']}/sigmoid"]
+    objective = objective_of(case["form"], loss, beta, [sigmoid["rc"], sigmoid["rr"]])
+    (value, count, _), grads = nn.value_and_grad(objective.model, objective.loss)(*objective.batch(EIGHT))
+    agrees((value / count).item(), case, loss)
+    assert (global_norm(grads) / count).item() == pytest.approx(case["grad_norm"], rel=1e-4)
