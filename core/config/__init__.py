@@ -1,11 +1,12 @@
 """Configurations: models of the YAML files, a reader that answers for every line, and what a machine makes of them."""
 
 from core.config.document import Document, parse, read
+from core.config.dpo import DPOConfig
 from core.config.keys import Key, keys
 from core.config.kinds import CONFIGS, TrainingConfig
 from core.config.load import load_config, missing_files, validate
 from core.config.machine import ComputePlan, Platform, answers, plan, this_platform
-from core.config.models import DPOConfig, SFTConfig
+from core.config.models import SFTConfig
 from core.config.reward import RewardConfig
 
 __all__ = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from core.config.models import DPOConfig, SFTConfig
+from core.config.dpo import DPOConfig
+from core.config.models import SFTConfig
 from core.config.reward import RewardConfig
 
 TrainingConfig = DPOConfig | SFTConfig | RewardConfig

@@ -14,7 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 if TYPE_CHECKING:
-    from core.config.models import DPOTraining
+    from core.config.dpo import DPOTraining
 
 Array = mx.array
 
@@ -102,6 +102,11 @@ class PairLoss:
                 loss = loss * likelihood
             total = total + (loss if weight == 1.0 else weight * loss)
         return total
+
+    @property
+    def by_pair(self) -> bool:
+        """Whether a pair's loss is the same in whatever batch it is."""
+        return not {"aot", "aot_unpaired", "sft"} & set(self.types)
 
     def __str__(self) -> str:
         """What is trained on, in words for the log: `0.8 sigmoid + 0.2 sft, label smoothing 0.1`."""

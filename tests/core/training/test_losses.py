@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.models import LossType
+from core.config.dpo import LossType
 from core.training.losses import LOSSES, Logps, PairLoss
 from tests.core.training import tiny
 
