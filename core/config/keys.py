@@ -81,6 +81,8 @@ def _kind(kind: Any) -> str:
         while hasattr(item, "__metadata__"):
             item = _plain(item)
         return "a list of numbers" if item in (int, float) else "a list of texts"
+    if get_origin(kind) is dict:
+        return "a mapping"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text on one line"}
     return words.get(kind, "a value")
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from core.config.kinds import TrainingConfig
 from core.config.models import AUTO, Compute
+from core.config.optimizers import DECAYING
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,10 @@ def answers(config: TrainingConfig, platform: Platform | None = None) -> list[st
         said.append(
             f"training.learning_rate: {training.learning_rate:g}: little for LoRA, which usually wants 1e-5 to 1e-4"
         )
-    if config.optimization.optimizer == "adam" and config.optimization.weight_decay:
+    optimizer = config.optimization.optimizer
+    if config.optimization.weight_decay and optimizer not in DECAYING:
         said.append(
-            f"optimization.weight_decay: {config.optimization.weight_decay:g}: adam has no weight decay;"
+            f"optimization.weight_decay: {config.optimization.weight_decay:g}: {optimizer} has no weight decay;"
             " adamw is Adam with it"
         )
     if config.logging.wandb_project is not None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten, tree_map
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from core.config.models import Optimization
+from core.config.optimizers import options
+
+Array = mx.array
 
 
 def learning_rate(peak: float, scheduler: str, warmup_steps: int, max_steps: int, step: int) -> float:
@@ -29,23 +33,144 @@ def learning_rate(peak: float, scheduler: str, warmup_steps: int, max_steps: int
 
 
 def make_optimizer(section: Optimization) -> optim.Optimizer:
-    """An optimizer of MLX by its name there, lower case. Adam's moments are bias-corrected, as torch does."""
-    decay = section.weight_decay
-    match section.optimizer:
+    """An optimizer of MLX by its name there, lower case, computing in float32 whatever the weights are.
+
+    Where MLX leaves the choice, it is torch's: Adam's moments are bias-corrected, and so are Adamax's.
+    """
+    given = options(section.optimizer, section.optimizer_config)
+    return Float32(_optimizer(section.optimizer, section.weight_decay, given))
+
+
+def _optimizer(name: str, decay: float, given: dict[str, Any]) -> optim.Optimizer:
+    # The rate of each update is set before it.
+    match name:
         case "adamw":
-            return optim.AdamW(learning_rate=0.0, weight_decay=decay, bias_correction=True)
+            return optim.AdamW(0.0, weight_decay=decay, **given)
         case "adam":
-            return optim.Adam(learning_rate=0.0, bias_correction=True)
+            return optim.Adam(0.0, **given)
         case "sgd":
-            return optim.SGD(learning_rate=0.0, weight_decay=decay)
-        case "adafactor":
-            return optim.Adafactor(learning_rate=0.0, relative_step=False, scale_parameter=False, weight_decay=decay)
-        case "lion":
-            return optim.Lion(learning_rate=0.0, weight_decay=decay)
+            return optim.SGD(0.0, weight_decay=decay, **given)
         case "muon":
-            return optim.Muon(learning_rate=0.0, weight_decay=decay)
-        case other:
-            raise AssertionError(f"optimizer {other} passed the configuration")
+            return _muon(decay, **given)
+        case "adafactor":
+            return optim.Adafactor(0.0, relative_step=False, weight_decay=decay, **given)
+        case "lion":
+            return optim.Lion(0.0, weight_decay=decay, **given)
+        case "rmsprop":
+            return optim.RMSprop(0.0, **given)
+        case "adagrad":
+            return optim.Adagrad(0.0, **given)
+        case "adadelta":
+            return optim.AdaDelta(0.0, **given)
+        case "adamax":
+            return Adamax(0.0, **given)
+    raise AssertionError(f"optimizer {name} passed the configuration")
+
+
+class Adamax(optim.Adamax):  # type: ignore[misc]  # MLX's optimizers come without types
+    """Adamax with the bias correction that its paper and torch have and MLX leaves out."""
+
+    def __init__(self, learning_rate: float, betas: list[float], eps: float, bias_correction: bool) -> None:
+        super().__init__(learning_rate, betas, eps)
+        self.bias_correction = bias_correction
+
+    def apply_single(self, gradient: Array, parameter: Array, state: dict[str, Array]) -> Array:
+        b1, b2 = self.betas
+        state["m"] = b1 * state["m"] + (1 - b1) * gradient
+        state["v"] = mx.maximum(b2 * state["v"], mx.abs(gradient) + self.eps)
+        rate = self.learning_rate / (1 - b1**self.step) if self.bias_correction else self.learning_rate
+        moved: Array = parameter - rate.astype(gradient.dtype) * state["m"] / state["v"]
+        return moved
+
+
+# Weights of a block have its number in their name; embeddings, output head and last norm have none.
+_IN_BLOCK = re.compile(r"\.\d+\.")
+
+
+def _muon(decay: float, adamw_ratio: float, **given: Any) -> optim.Optimizer:
+    """Muon for the matrices of the blocks, AdamW for the rest, as Muon's author has it."""
+
+    def hidden_matrix(name: str, weight: Array) -> bool:
+        return weight.ndim == 2 and _IN_BLOCK.search(name) is not None
+
+    adamw = _Slower(adamw_ratio, weight_decay=decay, bias_correction=True)
+    return optim.MultiOptimizer([optim.Muon(0.0, weight_decay=decay, **given), adamw], [hidden_matrix])
+
+
+class _Slower(optim.AdamW):  # type: ignore[misc]
+    """AdamW at a share of the learning rate that it is given."""
+
+    def __init__(self, share: float, **given: Any) -> None:
+        self.share = share
+        super().__init__(0.0, **given)
+
+    @property
+    def learning_rate(self) -> Array:
+        rate: Array = self.state["learning_rate"] * self.share
+        return rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float | Array) -> None:
+        self.state["learning_rate"] = mx.array(rate)
+
+
+class Float32(optim.Optimizer):  # type: ignore[misc]
+    """Another optimizer, which sees and keeps everything in float32.
+
+    Of weights in half precision it holds a float32 copy that the updates go to; the model gets it rounded. An update
+    of less than 1/256 of a weight would be lost in bfloat16, and most are.
+    """
+
+    def __init__(self, inner: optim.Optimizer) -> None:
+        super().__init__()
+        self.inner = inner
+        self._master: dict[str, Array] = {}
+
+    def init(self, parameters: dict[str, Any]) -> None:
+        flat = tree_flatten(parameters)
+        self._master = {name: value.astype(mx.float32) for name, value in flat if value.dtype != mx.float32}
+        self.inner.init(self._exact(parameters))
+
+    def apply_gradients(self, gradients: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+        exact: dict[str, Any] = self.inner.apply_gradients(float32(gradients), self._exact(parameters))
+        if not self._master:
+            return exact
+        kinds = {name: value.dtype for name, value in tree_flatten(parameters)}
+        flat = tree_flatten(exact)
+        self._master = {name: value for name, value in flat if name in self._master}
+        rounded: dict[str, Any] = tree_unflatten([(name, value.astype(kinds[name])) for name, value in flat])
+        return rounded
+
+    def _exact(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        if not self._master:
+            return parameters
+        flat = [(name, self._master.get(name, value)) for name, value in tree_flatten(parameters)]
+        exact: dict[str, Any] = tree_unflatten(flat)
+        return exact
+
+    @property
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.inner.state
+        return {**state, "master": dict(self._master)} if self._master else state
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self._master = dict(tree_flatten(state.get("master", {})))
+        self.inner.state = {key: value for key, value in state.items() if key != "master"}
+
+    @property
+    def learning_rate(self) -> Array:
+        rate: Array = self.inner.learning_rate
+        return rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float | Array) -> None:
+        self.inner.learning_rate = rate
+
+
+def float32(tree: Any) -> Any:
+    """The same arrays in float32."""
+    return tree_map(lambda value: value.astype(mx.float32), tree)
 
 
 def global_norm(grads: Any) -> mx.array:

@@ -1,17 +1,25 @@
-"""Schedules as transformers has them, clipping as torch has it, AdamW as its paper has it."""
+"""Schedules as transformers has them, clipping and optimizers as torch has them."""
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
+from typing import Any, get_args
 
 import mlx.core as mx
 import mlx.nn as nn
+import mlx.optimizers as optim
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from core.config.models import Optimization
+from core.config.optimizers import OPTIONS, OptimizerName
+from core.training import checkpoints
+from core.training.checkpoints import TrainerState
 from core.training.optimization import clip, global_norm, learning_rate, make_optimizer
 
 
@@ -129,11 +137,221 @@ def test_sgd_is_a_step_down_the_gradient() -> None:
     assert model.w.tolist() == [0.25, -3.5, 1.25, 30.0]
 
 
-def test_every_optimizer_of_the_configuration_updates() -> None:
-    for name in ("adamw", "adam", "sgd", "adafactor"):
-        model = Weights()
-        optimizer = make_optimizer(Optimization(optimizer=name))
+ORACLE = json.loads((Path(__file__).parent / "oracle" / "optimizers.json").read_text())
+
+
+@pytest.mark.parametrize("case", ORACLE["cases"], ids=lambda case: case["case"])
+def test_updates_against_torch(case: dict[str, Any]) -> None:
+    name = case["optimizer"]
+    section = Optimization(optimizer=name, optimizer_config={name: case["options"]}, weight_decay=case["weight_decay"])
+    optimizer = make_optimizer(section)
+    weights = tree_unflatten([(key, mx.array(ORACLE["start"][key])) for key in case["weights"][0]])
+    optimizer.init(weights)
+    for rate, gradient, expected in zip(ORACLE["rates"], ORACLE["gradients"], case["weights"], strict=True):
+        optimizer.learning_rate = rate
+        grads = tree_unflatten([(key, mx.array(gradient[key])) for key in expected])
+        weights = optimizer.apply_gradients(grads, weights)
+        for key, value in tree_flatten(weights):
+            start = np.array(ORACLE["start"][key])
+            change, wanted = np.array(value) - start, np.array(expected[key]) - start
+            # torch orthogonalizes in bfloat16.
+            tolerance = (0.03 if name == "muon" else 3e-5) * np.abs(wanted).max() + 1e-7
+            np.testing.assert_allclose(change, wanted, rtol=0, atol=tolerance, err_msg=key)
+
+
+def test_lion_against_its_paper() -> None:
+    """Chen et al. 2023, algorithm 2."""
+    optimizer = make_optimizer(
+        Optimization(optimizer="lion", optimizer_config={"lion": {"betas": [0.8, 0.9]}}, weight_decay=0.1)
+    )
+    model = Weights()
+    optimizer.init(model.trainable_parameters())
+    rng = np.random.default_rng(0)
+    w, m = np.array(model.w, np.float64), np.zeros(4)
+    for rate in (0.0, 0.01, 0.02):
+        g = rng.normal(size=4)
+        optimizer.learning_rate = rate
+        optimizer.update(model, {"w": mx.array(g.astype(np.float32))})
+        w = w - rate * (np.sign(0.8 * m + 0.2 * g) + 0.1 * w)
+        m = 0.9 * m + 0.1 * g
+    np.testing.assert_allclose(np.array(model.w), w, rtol=1e-6)
+
+
+NAMES = get_args(OptimizerName)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_optimizer_goes_down(name: str) -> None:
+    model = Weights()
+    optimizer = make_optimizer(Optimization(optimizer=name, weight_decay=0.0))
+    optimizer.init(model.trainable_parameters())
+    optimizer.learning_rate = 0.1
+    optimizer.update(model, {"w": mx.array([1.0, 1.0, -1.0, 1.0])})
+    assert (np.sign(np.array(model.w) - np.array([1.0, -2.0, 0.5, 30.0])) == [-1, -1, 1, -1]).all()
+
+
+# A value other than the default for every option.
+OTHER: dict[str, dict[str, Any]] = {
+    "adamw": {"betas": [0.5, 0.6], "eps": 0.1, "bias_correction": False},
+    "adam": {"betas": [0.5, 0.6], "eps": 0.1, "bias_correction": False},
+    "sgd": {"momentum": 0.5, "dampening": 0.5, "nesterov": True},
+    "muon": {"momentum": 0.5, "nesterov": False, "ns_steps": 2, "adamw_ratio": 0.5},
+    "adafactor": {
+        "eps": [0.1, 0.5], "clip_threshold": 0.1, "decay_rate": -0.3, "beta_1": 0.5, "scale_parameter": True,
+    },
+    "lion": {"betas": [0.1, 0.2]},
+    "rmsprop": {"alpha": 0.5, "eps": 0.1},
+    "adagrad": {"eps": 0.1},
+    "adadelta": {"rho": 0.5, "eps": 0.1},
+    "adamax": {"betas": [0.5, 0.6], "eps": 0.1, "bias_correction": False},
+}  # fmt: skip
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = mx.random.normal((3, 4), key=mx.random.key(1))
+
+
+class Net(nn.Module):
+    """An embedding, a block's matrix, experts, a norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(5, 3)
+        self.embedding.weight = mx.random.normal((5, 3), key=mx.random.key(0))
+        self.layers = [Block(), Block()]
+        self.layers[1].experts = mx.random.normal((2, 3, 4), key=mx.random.key(2))
+        self.norm = nn.RMSNorm(3)
+
+
+def moved(section: Optimization, steps: int = 3, dtype: mx.Dtype = mx.float32) -> tuple[Net, optim.Optimizer]:
+    model = Net()
+    model.set_dtype(dtype)
+    optimizer = make_optimizer(section)
+    optimizer.init(model.trainable_parameters())
+    for step in range(steps):
+        one_more(model, optimizer, step)
+    return model, optimizer
+
+
+def one_more(model: Net, optimizer: optim.Optimizer, step: int, rate: float = 0.01) -> None:
+    keys = iter(mx.random.split(mx.random.key(100 + step), 10))
+    grads = tree_map(lambda w: mx.random.normal(w.shape, key=next(keys)).astype(w.dtype), model.trainable_parameters())
+    optimizer.learning_rate = rate
+    optimizer.update(model, grads)
+    mx.eval(model.parameters(), optimizer.state)
+
+
+def weights_of(model: nn.Module) -> np.ndarray:
+    return np.concatenate([np.array(w.astype(mx.float32)).ravel() for _, w in tree_flatten(model.parameters())])
+
+
+@pytest.mark.parametrize(("name", "option"), [(name, option) for name, options in OTHER.items() for option in options])
+def test_every_option_acts(name: str, option: str) -> None:
+    given = {option: OTHER[name][option]}
+    plain: dict[str, Any] = {}
+    if option in ("nesterov", "dampening") and name == "sgd":
+        plain = {"momentum": 0.5}
+        given = {**plain, option: 0.5 if option == "dampening" else True}
+    ours, _ = moved(Optimization(optimizer=name, optimizer_config={name: given}))
+    theirs, _ = moved(Optimization(optimizer=name, optimizer_config={name: plain}))
+    assert not np.array_equal(weights_of(ours), weights_of(theirs))
+
+
+def test_options_are_all_tried() -> None:
+    assert {name: set(kind.model_fields) for name, kind in OPTIONS.items()} == {
+        name: set(options) for name, options in OTHER.items()
+    }
+    assert set(NAMES) == set(OPTIONS)
+
+
+def test_muon_takes_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
+    ours, _ = moved(Optimization(optimizer="muon", weight_decay=0.1), steps=1)
+    start = Net()
+    keys = iter(mx.random.split(mx.random.key(100), 10))
+    grads = tree_map(lambda w: mx.random.normal(w.shape, key=next(keys)), start.trainable_parameters())
+    changes = {
+        name: np.array(after - before)
+        for (name, before), (_, after) in zip(
+            tree_flatten(start.parameters()), tree_flatten(ours.parameters()), strict=True
+        )
+    }
+    # Orthogonal, so that all singular values are near one learning rate.
+    for name in ("layers.0.weight", "layers.1.weight"):
+        singular = np.linalg.svd(changes[name], compute_uv=False) / 0.01
+        assert singular.min() > 0.6
+        assert singular.max() < 1.3
+    for name in ("embedding.weight", "layers.1.experts", "norm.weight"):
+        before = dict(tree_flatten(start.parameters()))[name]
+        gradient = dict(tree_flatten(grads))[name]
+        rate = 0.01 * 0.015
+        expected = -rate * (0.1 * np.array(before) + np.sign(np.array(gradient)))
+        # The first step of AdamW is the sign of the gradient.
+        np.testing.assert_allclose(changes[name], expected, atol=rate * 1e-2)
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16, mx.float16])
+@pytest.mark.parametrize("name", NAMES)
+def test_state_comes_back_to_the_bit(name: str, dtype: mx.Dtype, tmp_path: Path) -> None:
+    given = {"momentum": 0.9, "nesterov": True} if name == "sgd" else OTHER[name]
+    section = Optimization(optimizer=name, optimizer_config={name: given})
+    model, optimizer = moved(section, dtype=dtype)
+    checkpoints.save(tmp_path, TrainerState(step=3), model, optimizer, {}, {}, lambda folder: None)
+    for step in (3, 4):
+        one_more(model, optimizer, step)
+    other = Net()
+    other.set_dtype(dtype)
+    resumed = make_optimizer(section)
+    resumed.init(other.trainable_parameters())
+    checkpoints.restore(tmp_path / "checkpoint-3", other, resumed)
+    for step in (3, 4):
+        one_more(other, resumed, step)
+    ours, theirs = (dict(tree_flatten(tree)) for tree in (optimizer.state, resumed.state))
+    assert ours.keys() == theirs.keys()
+    assert all(mx.array_equal(ours[key], theirs[key]) for key in ours)
+    for (key, a), (_, b) in zip(tree_flatten(model.parameters()), tree_flatten(other.parameters()), strict=True):
+        assert a.dtype == b.dtype == dtype
+        assert mx.array_equal(a, b), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_weights_lose_no_small_updates(name: str) -> None:
+    """Forty updates, each less than bfloat16 can tell from nothing near 1, add up."""
+    section = Optimization(optimizer=name, weight_decay=0.0, optimizer_config={"adadelta": {"eps": 1e-2}})
+    found = {}
+    for dtype in (mx.float32, mx.bfloat16):
+        model = Net()
+        # Weights that both types have.
+        model.set_dtype(mx.bfloat16)
+        start = weights_of(model)
+        model.set_dtype(dtype)
+        optimizer = make_optimizer(section)
         optimizer.init(model.trainable_parameters())
-        optimizer.learning_rate = 0.1
-        optimizer.update(model, {"w": mx.array([1.0, 1.0, -1.0, 1.0])})
-        assert (np.sign(np.array(model.w) - np.array([1.0, -2.0, 0.5, 30.0])) == [-1, -1, 1, -1]).all(), name
+        grads = tree_map(lambda w: mx.ones_like(w) * 0.5, model.trainable_parameters())
+        for _ in range(40):
+            optimizer.learning_rate = 1e-3
+            optimizer.update(model, grads)
+        mx.eval(model.parameters(), optimizer.state)
+        found[dtype] = weights_of(model) - start
+        if dtype == mx.bfloat16:
+            assert {value.dtype for _, value in tree_flatten(model.parameters())} == {mx.bfloat16}
+    exact = found[mx.float32]
+    # Each weight is where float32 has it, rounded once.
+    np.testing.assert_allclose(found[mx.bfloat16] + start, start + exact, rtol=1.01 * 2**-8, atol=1e-6)
+    floats = [value for key, value in tree_flatten(optimizer.state) if not key.endswith("step")]
+    assert {value.dtype for value in floats} == {mx.float32}
+
+
+def test_weights_in_float32_have_no_copy() -> None:
+    _, optimizer = moved(Optimization())
+    assert not any(key.startswith("master") for key, _ in tree_flatten(optimizer.state))
+    # Only what is in half precision has one.
+    model = Net()
+    model.layers[0].set_dtype(mx.bfloat16)
+    optimizer = make_optimizer(Optimization())
+    optimizer.init(model.trainable_parameters())
+    one_more(model, optimizer, 0)
+    assert [key for key, _ in tree_flatten(optimizer.state) if key.startswith("master")] == ["master.layers.0.weight"]
+    assert model.layers[0].weight.dtype == mx.bfloat16
+    assert model.layers[1].weight.dtype == mx.float32
