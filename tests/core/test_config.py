@@ -270,7 +270,7 @@ def test_a_missing_section_says_what_it_holds(file: Path) -> None:
     ("override", "key", "words"),
     [
         ("training.warmup_steps=1000", "training.warmup_steps", "must be less than max_steps (1000)"),
-        ("training.loss_type=ipo", "training.label_smoothing", "acts only with loss_type sigmoid"),
+        ("training.loss_type=ipo", "training.label_smoothing", "acts only in cdpo, robust, exo_pair"),
         ("data.validation_file=data/preference_pairs_train.jsonl", "data.validation_file", "is the training file"),
         ("logging.output_dir=checkpoints/sft_baseline/", "logging.output_dir", "the folder of model.reference_model"),
         ("adapter.num_layers=0", "adapter.num_layers", "would train nothing"),
@@ -278,14 +278,70 @@ def test_a_missing_section_says_what_it_holds(file: Path) -> None:
     ],
 )
 def test_keys_that_do_not_go_together_are_refused(file: Path, override: str, key: str, words: str) -> None:
-    smoothed = SPEC.replace("  beta: 0.1", "  label_smoothing: 0.1\n  beta: 0.1")
+    smoothed = SPEC.replace("  beta: 0.1", "  label_smoothing: 0.1\n  loss_type: cdpo\n  beta: 0.1")
     (line,) = refused(file, smoothed, (override,))
     assert f"{key}: " in line
     assert words in line
 
 
-def test_label_smoothing_goes_with_sigmoid(file: Path) -> None:
-    assert load_config(file, DPOConfig, ["training.label_smoothing=0.1"]).training.label_smoothing == 0.1
+@pytest.mark.parametrize("loss_type", ["cdpo", "robust", "exo_pair", "aot", "aot_unpaired", "[sigmoid, cdpo]"])
+def test_label_smoothing_goes_with(file: Path, loss_type: str) -> None:
+    overrides = ["training.label_smoothing=0.1", f"training.loss_type={loss_type}"]
+    assert load_config(file, DPOConfig, overrides).training.label_smoothing == 0.1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "words"),
+    [
+        (["label_smoothing=0.1"], "label_smoothing", "for conservative DPO set loss_type: cdpo"),
+        (["label_smoothing=0.1", "loss_type=ipo"], "label_smoothing", "set it to 0 with ipo"),
+        (["loss_type=exo_pair"], "label_smoothing", "exo_pair needs it above 0"),
+        (["loss_type=dpo"], "loss_type", "must be one of sigmoid, cdpo, robust"),
+        (["loss_type=[sigmoid, dpo]"], "loss_type.1", "not 'dpo'"),
+        (["loss_type=[sigmoid, 3]"], "loss_type.1", "not '3'"),
+        (["loss_type=[]"], "loss_type.0", "an empty list"),
+        (["loss_type=[sft, sft]"], "loss_type.1", "stands twice"),
+        (["loss_weights=[1, 2]"], "loss_weights", "give one for each of sigmoid"),
+        (["loss_type=[sigmoid, sft]", "loss_weights=[0, 0]"], "loss_weights", "would train nothing"),
+        (["loss_type=[sigmoid, sft]", "loss_weights=[1, -1]"], "loss_weights.1", "greater than or equal to 0"),
+        (["f_divergence_type=forward_kl", "loss_type=bco_pair"], "f_divergence_type", "no meaning in bco_pair"),
+        (["f_alpha_divergence_coef=0.3"], "f_alpha_divergence_coef", "acts only with f_divergence_type"),
+        (["discopop_tau=0.1"], "discopop_tau", "acts only with loss_type: discopop"),
+        (["loss_type=aot", "use_weighting=true"], "use_weighting", "aot sorts them apart"),
+        (["ld_alpha=1.5"], "ld_alpha", "must be a number from 0 to 1 or nothing"),
+        (["beta_schedule=linear"], "beta_end", "set beta_end"),
+        (["beta_end=0.5"], "beta_schedule", "set linear or cosine"),
+    ],
+)
+def test_options_of_the_losses_that_do_not_go_together(file: Path, overrides: list[str], key: str, words: str) -> None:
+    (line,) = refused(file, SPEC, tuple(f"training.{override}" for override in overrides))
+    assert f"training.{key}: " in line
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("action=explode", "must be one of none, halve_learning_rate, raise_beta, rollback, stop"),
+        ("beta_factor=1", "must be a number > 1 and ≤ 100"),
+        ("patience=0", "must be a whole number from 1"),
+        ("max_actions=1000", "must be a whole number from 1 to 100"),
+        ("kl_limit=0", "must be a number > 0"),
+    ],
+)
+def test_what_the_guard_takes(file: Path, override: str, words: str) -> None:
+    assert load_config(file, DPOConfig).kl_guard.action == "none"
+    (line,) = refused(file, SPEC, (f"kl_guard.{override}",))
+    assert words in line
+
+
+def test_a_list_of_losses_stays_what_it_is(file: Path) -> None:
+    both = ["training.loss_type=[sigmoid, sft]", "training.loss_weights=[1.0, 0.5]"]
+    config = load_config(file, DPOConfig, both)
+    assert config.training.loss_type == ["sigmoid", "sft"]
+    assert config.training.loss_types == ("sigmoid", "sft")
+    assert DPOConfig.model_validate(config.model_dump(mode="json")) == config
+    assert load_config(file, DPOConfig).training.loss_types == ("sigmoid",)
 
 
 def test_sft_does_not_overwrite_its_base_model() -> None:
