@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core.training import dpo_run, init_check, sft_run
+from core.training import dpo_run, init_check, reward_run, sft_run
 from core.training.context import Context
 
 
@@ -31,5 +31,6 @@ JOBS: dict[str, Callable[[Context], None]] = {
     "sft": sft_run.run,
     "data_check": data_check,
     "init_check": init_check.run,
+    "reward": reward_run.run,
     "dpo": dpo_run.run,
 }

@@ -24,3 +24,12 @@ def mean_interval(mean: float, deviation: float, n: int) -> tuple[float | None, 
         return None, None
     half = Z * deviation / math.sqrt(n)
     return mean - half, mean + half
+
+
+def difference(
+    first: float, first_interval: tuple[float, float], second: float, second_interval: tuple[float, float]
+) -> tuple[float, float]:
+    """Interval of first - second, two independent shares, from their Wilson intervals (Newcombe 1998, method 10)."""
+    below = math.hypot(first - first_interval[0], second_interval[1] - second)
+    above = math.hypot(first_interval[1] - first, second - second_interval[0])
+    return first - second - below, first - second + above

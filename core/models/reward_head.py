@@ -9,6 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from core.errors import UserError
+from core.models.body import Body
 
 Array = mx.array
 
@@ -29,8 +30,9 @@ class RewardModel(nn.Module):  # type: ignore[misc]  # MLX's layers come without
 
     def __init__(self, language_model: nn.Module, weight: Array, pad_token_id: int | None) -> None:
         super().__init__()
-        language_model.pop("lm_head", None)
+        take_head_away(language_model)
         self.language_model = language_model
+        self._body = Body(language_model)
         self.score = nn.Linear(weight.shape[-1], 1, bias=False)
         self.score.weight = weight.astype(mx.float32)
         self.pad_token_id = pad_token_id
@@ -41,7 +43,7 @@ class RewardModel(nn.Module):  # type: ignore[misc]  # MLX's layers come without
 
     def __call__(self, ids: Array, positions: Array) -> Array:
         """(R, T) token ids, right-padded, and (R,) positions in the flattened R*T -> (R,) rewards in float32."""
-        hidden = hidden_states(self.language_model, ids)
+        hidden = self._body(ids)
         rows = hidden.reshape(-1, hidden.shape[-1])[positions]
         rewards: Array = self.score(rows.astype(mx.float32))[:, 0]
         return rewards
@@ -56,21 +58,24 @@ class RewardModel(nn.Module):  # type: ignore[misc]  # MLX's layers come without
         return max((i for i, token in enumerate(sequence) if token != self.pad_token_id), default=0)
 
 
-def hidden_states(language_model: nn.Module, ids: Array) -> Array:
-    """What would enter the output head, (R, T) -> (R, T, D)."""
-    states: Array = language_model.model(ids)
-    return states
+def take_head_away(language_model: nn.Module) -> None:
+    """Leave only what holds the blocks."""
+    for name, child in list(language_model.children().items()):
+        modules = child.modules() if isinstance(child, nn.Module) else []
+        if not any(module is language_model.layers[0] for module in modules):
+            language_model.pop(name)
 
 
 def width(language_model: nn.Module) -> int:
-    """D of `hidden_states`; nothing is computed, the shape is known before.
+    """D, the numbers that the body gives for each token.
 
     Raises:
         UserError: this architecture has no body that can be called without its output head.
     """
     try:
-        return int(hidden_states(language_model, mx.array([[0]])).shape[-1])
-    except (AttributeError, TypeError, ValueError) as error:
+        # Nothing is computed: the shape is known before.
+        return int(Body(language_model)(mx.array([[0]])).shape[-1])
+    except (AssertionError, AttributeError, TypeError, ValueError) as error:
         name = type(language_model).__module__.rsplit(".", 1)[-1]
         raise UserError(f"a reward model cannot be made of the architecture {name}: take another base model") from error
 

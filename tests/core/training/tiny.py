@@ -6,7 +6,7 @@ import json
 import random
 from pathlib import Path
 
-from core.config import DPOConfig, SFTConfig
+from core.config import DPOConfig, RewardConfig, SFTConfig
 from core.config.models import Training
 from core.demo.model import write_model
 from core.store import Database, open_store
@@ -74,6 +74,14 @@ def sft_config(**changes: object) -> SFTConfig:
     raw["data"] |= {"train_file": "data/sft_train.jsonl", "validation_file": "data/sft_val.jsonl"}
     raw["logging"]["output_dir"] = "outputs/sft"
     return SFTConfig.model_validate(_changed(raw, changes))
+
+
+def reward_config(**changes: object) -> RewardConfig:
+    raw = sft_config().model_dump(mode="json")
+    raw["model"] = {"base_model": "models/tiny", "checkpoint": "checkpoints/reward"}
+    raw["data"] |= {"train_file": "data/pairs_train.jsonl", "validation_file": "data/pairs_val.jsonl"}
+    raw["logging"]["output_dir"] = "outputs/reward"
+    return RewardConfig.model_validate(_changed(raw, changes))
 
 
 def _changed(raw: dict[str, dict[str, object]], changes: dict[str, object]) -> dict[str, dict[str, object]]:
