@@ -301,6 +301,8 @@ _WORDS = {
     "loss": "loss",
     "rewards/margins": "margin",
     "rewards/accuracies": "acc",
+    "margin": "margin",
+    "accuracy": "acc",
     "perplexity": "perplexity",
     "kl_divergence": "KL",
     "grad_norm": "grad",
