@@ -69,7 +69,7 @@ def dpo_config(**changes: object) -> DPOConfig:
 def sft_config(**changes: object) -> SFTConfig:
     raw = dpo_config().model_dump(mode="json")
     raw["training"] = {key: value for key, value in raw["training"].items() if key in Training.model_fields}
-    raw.pop("constraints")
+    raw = {key: value for key, value in raw.items() if key in SFTConfig.model_fields}
     raw["model"] = {"base_model": "models/tiny", "checkpoint": "checkpoints/sft"}
     raw["data"] |= {"train_file": "data/sft_train.jsonl", "validation_file": "data/sft_val.jsonl"}
     raw["logging"]["output_dir"] = "outputs/sft"
