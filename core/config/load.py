@@ -178,9 +178,9 @@ def _unknown(kind: type[Section], path: KeyPath) -> str:
         if near:
             return f"{_MEANT} {prefix}{near[0]}?"
     every = [key.path for key in keys(kind)]
-    same = [key for key in every if key.rsplit(".", 1)[1] == name]
+    same = [key for key in every if key.rsplit(".", 1)[-1] == name]
     if not same:
-        leaves = {key.rsplit(".", 1)[1]: key for key in every}
+        leaves = {key.rsplit(".", 1)[-1]: key for key in every}
         same = [leaves[leaf] for leaf in difflib.get_close_matches(name, list(leaves), 1)]
     if same:
         return f"{_MEANT} {same[0]}?"

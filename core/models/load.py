@@ -81,6 +81,8 @@ def load(
     Raises:
         UserError: files are missing, unknown to mlx-lm, or want code of their own to run.
     """
+    if classes is None and (path / "reward_config.json").is_file():
+        raise UserError(f"{path} is a reward model, not a language model: 'dpotui score --reward' reads it")
     if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
         return _load_adapted(path, dtype, trust_remote_code)
     config = read_config(path)

@@ -204,6 +204,8 @@ def _whole(
 ) -> LoadedReward:
     """A folder of transformers' *ForSequenceClassification: the body's weights and score.weight."""
     found: dict[str, mx.array] = {}
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path / SETTINGS} names no base_model, and {path} has no config.json of its own: name one")
 
     def classes(config: dict[str, Any]) -> tuple[type, type]:
         model_class, arguments = _get_classes(config)
