@@ -5,7 +5,7 @@ from core.config.dpo import DPOConfig
 from core.config.keys import Key, keys
 from core.config.kinds import CONFIGS, TrainingConfig
 from core.config.load import load_config, missing_files, validate
-from core.config.machine import ComputePlan, Platform, answers, plan, this_platform
+from core.config.machine import ComputePlan, Platform, answers, plan, plan_for, this_platform
 from core.config.models import SFTConfig
 from core.config.reward import RewardConfig
 
@@ -25,6 +25,7 @@ __all__ = [
     "missing_files",
     "parse",
     "plan",
+    "plan_for",
     "read",
     "this_platform",
     "validate",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform as _platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
@@ -30,7 +30,7 @@ class ComputePlan:
     """What the section `compute` becomes. `dtype` is that of weights and activations; log-probs are float32 always."""
 
     device: Literal["gpu", "cpu"]
-    dtype: Literal["float32", "bfloat16"]
+    dtype: Literal["float32", "bfloat16", "float16"]
     gradient_checkpointing: bool
 
 
@@ -56,8 +56,18 @@ def plan(compute: Compute, platform: Platform | None = None) -> ComputePlan:
     """Device and number type of a run. Half precision is for the GPU: MLX's CPU is 20 times slower at it."""
     here = platform or this_platform()
     gpu = here.accelerator is not None and compute.device != "cpu"
-    half = gpu and compute.fp16
-    return ComputePlan("gpu" if gpu else "cpu", "bfloat16" if half else "float32", compute.gradient_checkpointing)
+    dtype = compute.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if gpu and compute.fp16 else "float32"
+    return ComputePlan("gpu" if gpu else "cpu", dtype, compute.gradient_checkpointing)
+
+
+def plan_for(config: TrainingConfig, platform: Platform | None = None) -> ComputePlan:
+    """The same for a run: where every weight is trained and no type is named, they are float32."""
+    planned = plan(config.compute, platform)
+    if config.adapter.type == "full" and config.compute.dtype == "auto":
+        return replace(planned, dtype="float32")
+    return planned
 
 
 def answers(config: TrainingConfig, platform: Platform | None = None) -> list[str]:
@@ -67,15 +77,9 @@ def answers(config: TrainingConfig, platform: Platform | None = None) -> list[st
     """
     here = platform or this_platform()
     compute, training = config.compute, config.training
-    planned = plan(compute, here)
+    planned = plan_for(config, here)
     said = [_device(compute, here, planned)]
-    if compute.fp16 and planned.dtype == "bfloat16":
-        said.append(
-            "compute.fp16: true: bfloat16, which needs no loss scaling and as little memory as float16;"
-            " log-probabilities are summed in float32"
-        )
-    elif compute.fp16:
-        said.append("compute.fp16: true: float32, because MLX is slow at half precision on a CPU")
+    said += _precision(config, planned)
     if training.batch_size == AUTO:
         said.append(
             "training.batch_size: auto: what was measured to be the fastest on this machine for this model, adapter and"
@@ -114,6 +118,37 @@ def answers(config: TrainingConfig, platform: Platform | None = None) -> list[st
             f"logging.wandb_project: {config.logging.wandb_project}: kept with the run; metrics go to runs.db,"
             " nothing is sent to Weights & Biases"
         )
+    return said
+
+
+def _precision(config: TrainingConfig, planned: ComputePlan) -> list[str]:
+    compute, full = config.compute, config.adapter.type == "full"
+    exact = "; log-probabilities are summed in float32"
+    if compute.dtype == "auto":
+        if not compute.fp16:
+            return []
+        if planned.dtype == "bfloat16":
+            reason = f"bfloat16, which needs no loss scaling and as little memory as float16{exact}"
+        elif planned.device == "cpu":
+            reason = "float32, because MLX is slow at half precision on a CPU"
+        else:
+            reason = (
+                "float32, because every weight is trained, and small updates would be lost; with compute.dtype:"
+                " bfloat16 the optimizer keeps a float32 copy for them"
+            )
+        return [f"compute.fp16: true: {reason}"]
+    said = []
+    if compute.dtype != "float32":
+        meant = [f"weights and activations are {compute.dtype}{exact}"]
+        if compute.dtype == "float16":
+            meant.append("the loss is scaled so that gradients neither vanish nor overflow")
+        if full:
+            meant.append("the optimizer keeps a float32 copy of the weights, for small updates")
+        if planned.device == "cpu":
+            meant.append("MLX is about 20 times slower at it on a CPU")
+        said.append(f"compute.dtype: {compute.dtype}: {'; '.join(meant)}")
+    elif compute.fp16:
+        said.append("compute.fp16: true: has no say, for compute.dtype is float32")
     return said
 
 

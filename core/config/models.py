@@ -237,7 +237,14 @@ class Optimization(Section):
 
 class Compute(Section):
     fp16: bool = Field(
-        default=True, description="Half precision for weights and activations where the machine is fast at it."
+        default=True,
+        description="Half precision (bfloat16) for weights and activations where the machine is fast at it, which is on"
+        " a GPU. dtype names a type outright.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="Type of weights and activations. auto: as fp16 says, and float32 if every weight is trained; any"
+        " other takes the place of fp16. Log-probs, gradients' norm and optimizer are float32 always.",
     )
     device: Literal["auto", "gpu", "mps", "cuda", "cpu"] = Field(
         default="auto", description="Where to compute; gpu, mps and cuda all mean the accelerator of this machine."

@@ -74,7 +74,7 @@ def load(
 
     Args:
         path: the folder.
-        dtype: floating weights become this type; None keeps what the file has. Quantized weights stay as they are.
+        dtype: floating weights become this type; None keeps what the file has. Quantized weights stay quantized.
         trust_remote_code: let code that lies in the model's folder run. Off unless the person asks by name.
         classes: from config.json to the classes of model and arguments, for models that mlx-lm has no name for.
 
@@ -113,14 +113,15 @@ def load(
 
 
 def cast(model: nn.Module, dtype: mx.Dtype) -> None:
-    """Floating weights become `dtype`; the scales and biases of quantized layers keep theirs with their weights."""
-    quantized = {name for name, module in model.named_modules() if hasattr(module, "bits")}
+    """Floating weights become `dtype`, but for those that the model wants as they are.
+
+    The scales and biases of quantized layers too: of another half type than the activations they would make the
+    product, and all that follows, float32.
+    """
+    wanted = getattr(model, "cast_predicate", lambda name: True)
 
     def convert(name: str, value: Any) -> Any:
-        owner = name.rsplit(".", 1)[0]
-        if owner in quantized or not mx.issubdtype(value.dtype, mx.floating):
-            return value
-        return value.astype(dtype)
+        return value.astype(dtype) if mx.issubdtype(value.dtype, mx.floating) and wanted(name) else value
 
     model.update(tree_map_with_path(convert, model.parameters()))
 

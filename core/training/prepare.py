@@ -9,9 +9,9 @@ from typing import Any, Protocol, TypeVar
 
 import mlx.core as mx
 import numpy as np
+from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
-from core.config import DPOConfig, SFTConfig, TrainingConfig, answers
-from core.config import plan as compute_plan
+from core.config import DPOConfig, SFTConfig, TrainingConfig, answers, plan_for
 from core.data.examples import Example, read_examples
 from core.data.jsonl import BadRow
 from core.data.pairs import Pair, read_pairs
@@ -63,22 +63,26 @@ def use_machine(context: Context, config: TrainingConfig) -> mx.Dtype:
     """Set MLX's device for this thread and say what the configuration becomes here; returns the type of the weights."""
     for sentence in answers(config):
         context.log(sentence)
-    planned = compute_plan(config.compute)
+    planned = plan_for(config)
     mx.set_default_device(mx.Device(mx.gpu if planned.device == "gpu" else mx.cpu))
     mx.reset_peak_memory()
     if planned.device == "gpu" and mx.metal.is_available():
         # Weights that stay resident are not paged in again at each step; mlx-lm's trainer does the same.
         mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
-    if config.adapter.type == "full" and planned.dtype != "float32":
-        context.log("full fine-tuning keeps its weights in float32: small updates would be lost in half precision")
-        return mx.float32
-    return mx.bfloat16 if planned.dtype == "bfloat16" else mx.float32
+    return {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}[planned.dtype]
 
 
 def load_for(context: Context, name: str, config: TrainingConfig, dtype: mx.Dtype) -> LanguageModel:
     context.progress(context.run.step, context.run.steps, f"loading {name}")
     path = resolve(context.workspace, name)
-    return load(path, dtype=dtype, trust_remote_code=config.model.trust_remote_code)
+    loaded = load(path, dtype=dtype, trust_remote_code=config.model.trust_remote_code)
+    experts = any(isinstance(module, SwitchLinear | QuantizedSwitchLinear) for module in loaded.model.modules())
+    if experts and dtype != mx.float32 and mx.default_device() == mx.Device(mx.cpu):
+        raise UserError(
+            f"compute.dtype: {config.compute.dtype}: MLX multiplies the experts of {name} in float32 only on a CPU: "
+            "set it to float32"
+        )
+    return loaded
 
 
 def load_pairs(context: Context, loaded: LanguageModel, relative: str, config: DPOConfig) -> list[Tokens]:

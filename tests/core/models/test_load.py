@@ -52,14 +52,34 @@ def test_a_type_is_given_to_floating_weights(folder: Path) -> None:
     assert {str(v.dtype) for _, v in tree_flatten(model.parameters())} == {"mlx.core.bfloat16"}
 
 
-def test_quantized_weights_keep_their_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16, mx.float16])
+@pytest.mark.parametrize("mode", ["affine", "mxfp4", "nvfp4"])
+def test_quantized_weights_stay_so_and_compute_in_the_type_asked_for(
+    tmp_path: Path, mode: str, dtype: mx.Dtype
+) -> None:
     model = load(write_folder(tmp_path / "base", hidden_size=64, intermediate_size=128)).model
-    nn.quantize(model, group_size=32, bits=4)
+    nn.quantize(model, mode=mode, **({"group_size": 32, "bits": 4} if mode == "affine" else {}))
     before = {name: value.dtype for name, value in tree_flatten(model.parameters())}
-    cast(model, mx.bfloat16)
+    assert mx.uint32 in before.values()
+    cast(model, dtype)
     for name, value in tree_flatten(model.parameters()):
-        expected = mx.bfloat16 if "norm" in name else before[name]
-        assert value.dtype == expected, name
+        assert value.dtype == (dtype if before[name] == mx.float32 else before[name]), name
+    # Embeddings of 4-bit floats speak bfloat16, which with float16 makes float32.
+    assert model(IDS).dtype == (mx.float32 if mode != "affine" and dtype == mx.float16 else dtype)
+
+
+def test_weights_that_a_model_wants_as_they_are() -> None:
+    class Model(nn.Module):
+        cast_predicate = staticmethod(lambda name: "bias" not in name)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+            self.ids = mx.arange(3)
+
+    model = Model()
+    cast(model, mx.bfloat16)
+    assert (model.linear.weight.dtype, model.linear.bias.dtype, model.ids.dtype) == (mx.bfloat16, mx.float32, mx.int32)
 
 
 def test_no_config(folder: Path) -> None:
