@@ -51,6 +51,11 @@ class Workspace:
         return self.root / "outputs"
 
     @property
+    def cache(self) -> Path:
+        """What is computed once for many runs; may be removed at any time."""
+        return self.root / "cache"
+
+    @property
     def database(self) -> Path:
         return self.root / DATABASE
 

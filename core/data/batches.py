@@ -127,6 +127,16 @@ class BatchStream:
         return self._order[1][index]
 
 
+def pieces(lengths: Sequence[int], indices: Sequence[int], tokens: int) -> list[list[int]]:
+    """A batch in parts of at most so many tokens (or one example), by length, so that there is little padding."""
+    found: list[list[int]] = []
+    for index in sorted(indices, key=lambda i: (lengths[i], i)):
+        if not found or (len(found[-1]) + 1) * lengths[index] > tokens:
+            found.append([])
+        found[-1].append(index)
+    return found
+
+
 def in_order(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """All indices by length, for evaluation."""
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])

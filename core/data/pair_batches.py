@@ -30,7 +30,8 @@ class PairBatch:
         positions: (N,) positions in the flattened 2B*T whose next token is a response token.
         targets: (N,) that next token.
         rows: (N,) the row of each position.
-        weights: (N,) 1 for a real position, 0 for padding of N; `tail_weight` past the shorter response of the pair.
+        real: (N,) 1 for a real position, 0 for padding of N.
+        weights: the same, but `tail_weight` past the length of the pair's shorter response.
         counts: (2B,) response tokens of each row.
         indices: which pairs these are.
     """
@@ -39,6 +40,7 @@ class PairBatch:
     positions: Ints
     targets: Ints
     rows: Ints
+    real: Floats
     weights: Floats
     counts: Ints
     indices: list[int]
@@ -92,6 +94,7 @@ def collate_pairs(
         positions=np.array(positions + [0] * fill, np.int32),
         targets=np.array(targets + [0] * fill, np.int32),
         rows=np.array(rows + [0] * fill, np.int32),
+        real=np.array([1.0] * len(targets) + [0.0] * fill, np.float32),
         weights=np.array(weights + [0.0] * fill, np.float32),
         counts=np.array(counts, np.int32),
         indices=list(indices),

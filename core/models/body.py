@@ -50,7 +50,7 @@ class Body:
         if self._module is None:
             return False
         probe = mx.arange(1, 9)[None]
-        with _evaluating(self._model):
+        with evaluating(self._model):
             try:
                 features = self(probe)
                 return isinstance(features, mx.array) and bool(
@@ -64,7 +64,7 @@ class Body:
         if not self.found or not 0 < at < len(self.blocks):
             return False
         probe = mx.arange(1, 9)[None]
-        with _evaluating(self._model):
+        with evaluating(self._model):
             try:
                 return bool(mx.array_equal(self(probe, hidden=self.before(at, probe), start=at), self(probe)))
             except (TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError):
@@ -162,7 +162,7 @@ def _owner_of_blocks(model: nn.Module) -> nn.Module | None:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     training = model.training
     model.eval()
     try:

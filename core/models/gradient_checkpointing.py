@@ -48,7 +48,12 @@ def _checkpointed(block: Any) -> Any:
         keys = [mx.random.randint(0, 2**32 - 1, (2,), mx.uint32) for _ in dropouts]
         return mx.checkpoint(inner)(self.trainable_parameters(), keys, *args, **kwargs)
 
-    return type(f"Checkpointed{block.__name__}", (block,), {"__call__": call})
+    return type(f"Checkpointed{block.__name__}", (block,), {"__call__": call, "recomputes": True})
+
+
+def checkpointed(block: nn.Module) -> bool:
+    """Whether this block recomputes."""
+    return getattr(type(block), "recomputes", False)
 
 
 @contextmanager

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from core.models.body import Body
-from core.models.vocabulary import exact_kl, numbers, target_logps
+from core.models.body import Body, evaluating
+from core.models.vocabulary import exact_kl, numbers, target_logps, with_vjp
 
 Array = mx.array
 
@@ -33,9 +32,12 @@ class Head:
         self._model = model
         self.body = Body(model)
         self.split = self.body.found
-        outside = self._trained_outside() if self.split else {}
-        self._outside = outside.keys()
-        self._names = self._read_by_head(outside)
+        # Here and not when it is first wanted: dropout would draw.
+        with evaluating(model):
+            self._vocabulary: int = model(mx.zeros((1, 1), mx.int32)).shape[-1]
+        # A tied embedding is read by the head; the last norm belongs to the body.
+        self._outside = self._trained_outside().keys() if self.split else set()
+        self._names = self._trained_by_name() if self.split else []
 
     def features(self, ids: Array, positions: Array) -> Array:
         """What enters the head at these positions, (N, D); without a body the logits themselves, (N, V).
@@ -89,21 +91,14 @@ class Head:
         return mx.concatenate(parts)
 
     def _chunks(self, features: Array) -> Iterator[slice]:
-        vocabulary = self._vocabulary if self.split else features.shape[-1]
         entries = ENTRIES_GPU if mx.default_device() == mx.Device(mx.gpu) else ENTRIES_CPU
-        size = max(LEAST, entries // vocabulary)
+        size = max(LEAST, entries // self._vocabulary)
         for start in range(0, features.shape[0], size):
             yield slice(start, start + size)
-
-    @cached_property
-    def _vocabulary(self) -> int:
-        size: int = self._model(mx.zeros((1, 1), mx.int32)).shape[-1]
-        return size
 
     def _frozen(self, features: Array, targets: Array) -> tuple[Array, Array]:
         """The head is not trained, so d log p / d features is known in the forward pass and only scaled afterwards."""
 
-        @mx.custom_function  # type: ignore[untyped-decorator]
         def forward(features: Array) -> tuple[Array, Array, Array]:
             parts: list[list[Array]] = []
             for rows in self._chunks(features):
@@ -115,11 +110,11 @@ class Head:
             logps, squares, gradients = (mx.concatenate([part[i] for part in parts]) for i in range(3))
             return logps, squares, gradients
 
-        @forward.vjp
         def backward(features: Array, cotangents: Any, outputs: Any) -> Array:
-            return (cotangents[0][:, None] * outputs[2]).astype(features.dtype)
+            gradient: Array = cotangents[0][:, None] * outputs[2]
+            return gradient.astype(features.dtype)
 
-        logps, squares, _ = forward(features)
+        logps, squares, _ = with_vjp(forward, backward)(features)
         return logps, mx.stop_gradient(squares)
 
     def _chunk_gradient(self, features: Array, targets: Array) -> list[Array]:
@@ -141,7 +136,6 @@ class Head:
 
             return function
 
-        @mx.custom_function  # type: ignore[untyped-decorator]
         def forward(features: Array, *weights: Array) -> tuple[Array, Array]:
             parts: list[tuple[Array, Array]] = []
             for rows in self._chunks(features):
@@ -151,7 +145,6 @@ class Head:
                 parts.append(chunk(rows)(part, *weights))
             return mx.concatenate([p[0] for p in parts]), mx.concatenate([p[1] for p in parts])
 
-        @forward.vjp
         def backward(primals: Any, cotangents: Any, outputs: Any) -> Any:
             features, *weights = primals
             to_features: list[Array] = []
@@ -169,7 +162,7 @@ class Head:
                 *(total.astype(w.dtype) for total, w in zip(to_weights, weights, strict=True)),
             )
 
-        logps, squares = forward(features, *(trained[name] for name in self._names))
+        logps, squares = with_vjp(forward, backward)(features, *(trained[name] for name in self._names))
         return logps, mx.stop_gradient(squares)
 
     def _trained_outside(self) -> dict[str, Array]:
@@ -177,19 +170,26 @@ class Head:
         blocks = {id(value) for block in self.body.blocks for _, value in tree_flatten(block.parameters())}
         return {k: v for k, v in tree_flatten(self._model.trainable_parameters()) if id(v) not in blocks}
 
-    def _read_by_head(self, outside: dict[str, Array]) -> list[str]:
-        """Those by which the head's output changes (a tied embedding does, the last norm belongs to the body)."""
+    def _trained_by_name(self) -> list[str]:
+        if not self._outside:
+            return []
+        width = self.body(mx.zeros((1, 1), mx.int32)).shape[-1]
+        probe = mx.random.normal((2, width), key=mx.random.key(0))
+        return self.trained_in(lambda: self.logits(probe))
+
+    def trained_in(self, function: Callable[[], Array]) -> list[str]:
+        """Names of the trainable parameters outside of the blocks that `function`'s result depends on."""
+        outside = self._trained_outside()
         if not outside:
             return []
         names, weights = list(outside), list(outside.values())
-        probe = mx.random.normal((2, self.body(mx.zeros((1, 1), mx.int32)).shape[-1]), key=mx.random.key(0))
 
-        def function(*weights: Array) -> Array:
+        def of_weights(*weights: Array) -> Array:
             with self._weights(names, weights):
-                return self.logits(probe)
+                return function()
 
-        cotangent = mx.random.normal(self.logits(probe).shape, key=mx.random.key(1))
-        _, found = mx.vjp(function, weights, [cotangent])
+        cotangent = mx.random.normal(function().shape, key=mx.random.key(1))
+        _, found = mx.vjp(lambda *weights: of_weights(*weights).astype(mx.float32), weights, [cotangent])
         return [name for name, value in zip(names, found, strict=True) if bool((value != 0).any())]
 
     @contextmanager

@@ -17,7 +17,13 @@ from core.models.adapters import adapters_off, base_names
 
 
 class Reference(Protocol):
-    """`with reference.on():` the policy's model computes what π_ref computes; `head_on` is so for its head alone."""
+    """`with reference.on():` the policy's model computes what π_ref computes; `head_on` is so for its head alone.
+
+    Attributes:
+        same_trunk: whether what enters the first trained block is the same for both.
+    """
+
+    same_trunk: bool
 
     def on(self) -> AbstractContextManager[None]: ...
 
@@ -26,6 +32,8 @@ class Reference(Protocol):
 
 class AdapterOff:
     """Policy = frozen weights + adapter: the reference is the model with its adapter switched off, to the bit."""
+
+    same_trunk = True
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -53,6 +61,8 @@ class WeightsFromDisk:
         folder: a model folder of the same architecture.
         dtype: the type that floating weights get.
     """
+
+    same_trunk = False
 
     def __init__(self, model: nn.Module, folder: Path, dtype: mx.Dtype | None, trust_remote_code: bool) -> None:
         self._model = model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -26,6 +27,13 @@ def numbers(array: Array) -> Floats | None:
         return None
 
 
+def with_vjp(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward` with the gradient that `backward(primals, cotangents, outputs)` gives."""
+    function: Any = mx.custom_function(forward)
+    function.vjp(backward)
+    return function  # type: ignore[no-any-return]
+
+
 def target_logps(logits: Array, targets: Array) -> tuple[Array, Array]:
     """log p of each target, and log Σ_v p_v² (without gradient), in nats; (N, V) float32 and (N,) -> two of (N,).
 
@@ -34,14 +42,12 @@ def target_logps(logits: Array, targets: Array) -> tuple[Array, Array]:
     if numbers(logits) is not None:
         return _on_cpu(logits, targets)
 
-    @mx.custom_function  # type: ignore[untyped-decorator]
     def forward(logits: Array) -> tuple[Array, Array, Array]:
         normalizer = mx.logsumexp(logits, axis=-1, keepdims=True)
         picked = mx.take_along_axis(logits, targets[:, None], axis=-1)
         squares = mx.logsumexp(2 * (logits - normalizer), axis=-1)
         return (picked - normalizer)[:, 0], squares, normalizer
 
-    @forward.vjp
     def backward(logits: Array, cotangents: Any, outputs: Any) -> Array:
         cotangent = cotangents[0][:, None]
         gradient = -cotangent * mx.exp(logits - outputs[2])
@@ -49,7 +55,7 @@ def target_logps(logits: Array, targets: Array) -> tuple[Array, Array]:
             gradient, targets[:, None], mx.take_along_axis(gradient, targets[:, None], axis=-1) + cotangent, axis=-1
         )
 
-    logps, squares, _ = forward(logits)
+    logps, squares, _ = with_vjp(forward, backward)(logits)
     return logps, mx.stop_gradient(squares)
 
 
@@ -57,7 +63,6 @@ def _on_cpu(logits: Array, targets: Array) -> tuple[Array, Array]:
     rows, columns = np.arange(len(targets)), np.array(targets)
     kept: list[Floats] = []
 
-    @mx.custom_function  # type: ignore[untyped-decorator]
     def forward(logits: Array) -> tuple[Array, Array]:
         values = np.asarray(logits)
         largest = values.max(axis=-1, keepdims=True)
@@ -70,7 +75,6 @@ def _on_cpu(logits: Array, targets: Array) -> tuple[Array, Array]:
             squares = np.log(np.einsum("nv,nv->n", p, p))
         return mx.array(logps), mx.array(squares)
 
-    @forward.vjp
     def backward(logits: Array, cotangents: Any, outputs: Any) -> Array:
         cotangent = np.asarray(cotangents[0])
         gradient = kept.pop()
@@ -78,7 +82,7 @@ def _on_cpu(logits: Array, targets: Array) -> tuple[Array, Array]:
         gradient[rows, columns] += cotangent
         return mx.array(gradient)
 
-    logps, squares = forward(logits)
+    logps, squares = with_vjp(forward, backward)(logits)
     return logps, mx.stop_gradient(squares)
 
 

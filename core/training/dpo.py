@@ -16,10 +16,12 @@ from core.data.batches import Batch, arrays, collate, in_order
 from core.data.tokenize import Tokens
 from core.evaluation.intervals import Z
 from core.generation.sampling import sample
-from core.models.head import Head
 from core.models.reference import Reference
-from core.training.logprobs import response_logps, row_sums
+from core.training.forward import Inputs, PairForward, Parts, from_numbers, put_together, take_apart, to_numbers
+from core.training.logprobs import row_sums
 from core.training.losses import Logps, PairLoss
+from core.training.reference_cache import ReferenceCache
+from core.training.trunk_cache import TrunkCache
 
 Array = mx.array
 
@@ -44,8 +46,14 @@ class PolicyKL:
 class DPO:
     """Trains `model` on pairs against `reference`; an Objective of the loop.
 
-    Reference log-probs of a pair are computed when it is first met and remembered, also across a resume: computed
-    again in another batch they would differ in the last bit.
+    What is computed once for a pair (the reference's log-probs, the frozen trunk) is computed for this pair alone and
+    remembered: in whatever batch it is first met, in this run or an earlier one, it is the same to the bit.
+
+    Args:
+        beta: β; may be changed between steps.
+        sharing: False runs every sequence for itself, prompt and all.
+        known: reference log-probs from earlier runs, and where those of this one go.
+        trunk: hidden states from earlier epochs and runs, and where those of this one go.
     """
 
     def __init__(
@@ -60,50 +68,81 @@ class DPO:
         batch_size: int,
         kl_target: float,
         write_model: Callable[[Path], None],
+        sharing: bool = True,
+        known: ReferenceCache | None = None,
+        trunk: TrunkCache | None = None,
     ) -> None:
         self.model = model
         self.lengths = [pair.length for pair in train]
-        # (pairs, 2) summed log-probs of chosen and rejected under the reference; NaN where not yet computed.
-        self.memory = {"train": _unknown(len(train)), "validation": _unknown(len(validation))}
+        self._validation_lengths = [pair.length for pair in validation]
+        self.forward = PairForward(model, sharing=sharing, tail_weight=1.0 if loss.ld_alpha is None else loss.ld_alpha)
         self.write_model = write_model
-        self._reference = reference
-        self._train = train
-        self._validation = validation
         self.beta = beta
+        self.trunk = trunk
+        self._pairs = {"train": train, "validation": validation}
+        self._known = known or ReferenceCache(None, "")
+        # (pairs, 2) summed log-probs of chosen and rejected under the reference; NaN where not yet computed.
+        self.memory = {name: mx.array(self._known.known(pairs)) for name, pairs in self._pairs.items()}
+        self._reference = reference
         self._loss = loss
         self._batch_size = batch_size
         self._kl_target = kl_target
-        self._head = Head(model)
+        self._head = self.forward.head
+        # What enters the reference's head on the chosen response of a validation pair, (tokens, D).
         self._features: dict[int, Array] = {}
+        # What the trunk gave for pairs of the batch at hand, where no cache keeps it.
+        self._recent: dict[int, Parts] = {}
         self._features_full = False
 
-    def batch(self, indices: list[int]) -> tuple[Array, ...]:
-        """ids, positions, targets, rows, weights, β (which may change), and the (B, 2) reference log-probs."""
-        batch = collate(self._train, indices)
-        return (*arrays(batch), mx.array(self.beta), self._train_reference(batch))
+    @property
+    def doing(self) -> str:
+        """What a step does just now beside training."""
+        missing = int(mx.isnan(self.memory["train"][:, 0]).sum())
+        if self._loss.reference_free or not missing:
+            return "training"
+        pairs = len(self.lengths)
+        return f"training, reference log-probs known of {pairs - missing} of {pairs} pairs"
+
+    def pieces(self, indices: list[int]) -> list[list[int]]:
+        """What of a batch is computed at a time."""
+        return self.forward.pieces(self.lengths, indices) if self._loss.by_pair else [indices]
+
+    def batch(self, indices: list[int]) -> tuple[Inputs]:
+        """The pairs as `PairForward.inputs` has them, their (B, 2) reference log-probs, and β."""
+        self._recent.clear()
+        reference = self._reference_logps("train", indices)
+        return ({**self._inputs("train", indices), "reference": reference, "beta": mx.array(self.beta)},)
 
     def tokens(self, indices: list[int]) -> int:
-        return sum(len(r) + len(self._train[i].prompt) for i in indices for r in self._train[i].responses)
+        pairs = [self._pairs["train"][i] for i in indices]
+        return sum(len(response) + len(pair.prompt) for pair in pairs for response in pair.responses)
 
-    def loss(self, *inputs: Array) -> tuple[Array, Array, dict[str, Array]]:
-        *batch, beta, reference = inputs
-        logps, counts = response_logps(self._head, *batch)
-        return _loss(self._loss, beta, logps, counts, reference)
+    def loss(self, inputs: Inputs) -> tuple[Array, Array, dict[str, Array]]:
+        values, squares = self._head.logps(self.forward.features(inputs), inputs["targets"])
+        return self._of_logps(inputs, values, squares)
 
     def precompute(self, interrupted: Callable[[], bool], progress: Callable[[int, int], None]) -> bool:
         """Fill the reference log-probs of all pairs at once, with the reference in place only once.
 
-        Returns False when interrupted.
+        Returns False when interrupted. `progress` hears how many pairs are known of how many.
         """
-        batches = in_order([pair.length for pair in self._train], self._batch_size)
+        missing = np.flatnonzero(np.isnan(np.array(self.memory["train"][:, 0]))).tolist()
+        pairs = len(self.lengths)
         with self._reference.on():
-            for number, indices in enumerate(batches):
+            for number, index in enumerate(missing):
                 if interrupted():
+                    self.flush()
                     return False
-                batch = collate(self._train, indices)
-                self._remember("train", batch, self._row_logps(batch)[0])
-                progress(number + 1, len(batches))
+                self._measure_reference("train", index)
+                progress(pairs - len(missing) + number + 1, pairs)
+            self.flush()
             return self._fill_validation(interrupted)
+
+    def flush(self) -> None:
+        """Put on disk what was computed once and for all."""
+        self._known.flush()
+        if self.trunk is not None:
+            self.trunk.flush()
 
     def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float] | None:
         """Loss and rewards over the validation pairs, and exact KL on their chosen responses (nats per token).
@@ -115,15 +154,16 @@ class DPO:
         sums: dict[str, float] = {}
         kl = tokens = 0.0
         margins: list[float] = []
-        for number, indices in enumerate(in_order([pair.length for pair in self._validation], self._batch_size)):
+        for indices in self._validation_batches():
             if interrupted():
                 return None
-            batch = collate(self._validation, indices)
-            reference, theirs = self._reference_on_validation(number, batch)
-            logps, counts, features = self._row_logps(batch)
-            if self._loss.reference_free:
-                reference = mx.zeros_like(reference)
-            loss, _, metrics = _loss(self._loss, mx.array(self.beta), logps, counts, reference)
+            theirs = self._features_of(indices)
+            inputs, reference = self._inputs("validation", indices), self._reference_logps("validation", indices)
+            inputs |= {"reference": reference, "beta": mx.array(self.beta)}
+            features = self.forward.features(inputs)
+            values, squares = self._head.measure(features, inputs["targets"])
+            loss, _, metrics = self._of_logps(inputs, values, squares)
+            logps = row_sums(values, inputs["rows"], inputs["weights"], 2 * len(indices))
             chosen, rejected = logps[: len(indices)], logps[len(indices) :]
             metrics["preference_accuracy"] = (chosen > rejected).sum()
             margin = self.beta * (chosen - rejected - reference[:, 0] + reference[:, 1])
@@ -131,9 +171,10 @@ class DPO:
             for key, value in {"loss": loss, **metrics}.items():
                 sums[key] = sums.get(key, 0.0) + float(value)
             margins += np.array(margin).tolist()
-            kl += float(self._kl_per_token(features[: theirs.shape[0]], theirs).sum())
+            kl += float(self._head.kl(features[: theirs.shape[0]], theirs, self._reference.head_on).sum())
             tokens += theirs.shape[0]
-        pairs = len(self._validation)
+        self.flush()
+        pairs = len(self._pairs["validation"])
         found = {f"eval_{key}": value / pairs for key, value in sums.items()}
         deviation = float(np.std(margins, ddof=1)) if pairs > 1 else 0.0
         return {**found, "kl_divergence": kl / tokens, "_margins_deviation": deviation}
@@ -153,7 +194,8 @@ class DPO:
             count: how many responses; validation prompts in turn, from the first on.
             max_tokens: longest response.
         """
-        prompts = [self._validation[i % len(self._validation)].prompt for i in range(count)]
+        pairs = self._pairs["validation"]
+        prompts = [pairs[i % len(pairs)].prompt for i in range(count)]
         self.model.eval()
         # The order of prompts in the file may mean something; a mixed draw covers it.
         prompts = [prompts[i] for i in np.random.default_rng(seed).permutation(len(prompts))]
@@ -164,9 +206,9 @@ class DPO:
             theirs = self._all_features(batches, interrupted)
         if ours is None or theirs is None:
             return None
-        per_token = np.array(self._kl_per_token(mx.concatenate(ours), mx.concatenate(theirs)))
+        per_token = self._head.kl(mx.concatenate(ours), mx.concatenate(theirs), self._reference.head_on)
         lengths = [len(samples[i].responses[0]) for batch in batches for i in batch.indices]
-        per_response = [(part.sum(), len(part)) for part in np.split(per_token, np.cumsum(lengths)[:-1])]
+        per_response = [(part.sum(), len(part)) for part in np.split(np.array(per_token), np.cumsum(lengths)[:-1])]
         kl = np.array([k for k, _ in per_response])
         tokens = np.array([n for _, n in per_response])
         mean = kl.sum() / tokens.sum()
@@ -184,103 +226,148 @@ class DPO:
             mx.eval(found)
         return found
 
-    def _row_logps(self, batch: Batch) -> tuple[Array, Array, Array]:
-        """Without gradient: summed log-probs of each row, its number of response tokens, and what entered the head."""
-        ids, positions, targets, rows, weights = arrays(batch)
-        features = self._head.features(ids, positions)
-        logps, _ = self._head.measure(features, targets)
-        logps = row_sums(logps, rows, weights, ids.shape[0])
-        return logps, row_sums(mx.ones_like(weights), rows, weights, ids.shape[0]), features
+    def _inputs(self, name: str, indices: list[int]) -> Inputs:
+        """What enters the model for these pairs: with the frozen trunk's answer where there is one."""
+        pairs = self._pairs[name]
+        batch = self.forward.collate(pairs, indices)
+        inputs = self.forward.inputs(batch)
+        if self.forward.trunk:
+            hidden = put_together(batch, [self._hidden(pairs[i]) for i in indices])
+            inputs |= {key: from_numbers(value, self.forward.dtype) for key, value in hidden.items()}
+        return inputs
+
+    def _hidden(self, pair: Tokens) -> Parts:
+        """What the frozen trunk gives for a pair: from the cache, or from a moment ago, when the reference asked."""
+        found = self._recent.get(id(pair)) if self.trunk is None else self.trunk.get(pair)
+        if found is None:
+            batch = self.forward.collate([pair], [0])
+            computed = self.forward.hidden(self.forward.inputs(batch))
+            (found,) = take_apart(batch, {key: to_numbers(value) for key, value in computed.items()}, [pair])
+            if self.trunk is None:
+                self._recent[id(pair)] = found
+            else:
+                self.trunk.put(pair, found)
+        return found
+
+    def _of_logps(self, inputs: Inputs, values: Array, squares: Array) -> tuple[Array, Array, dict[str, Array]]:
+        """Loss, number of pairs and TRL's metrics, summed over the pairs, from the log-prob of each token."""
+        reference, beta, counts = inputs["reference"], inputs["beta"], inputs["counts"]
+        pairs = reference.shape[0]
+
+        def by_row(values: Array, weights: Array) -> Array:
+            return row_sums(values, inputs["rows"], weights, 2 * pairs)
+
+        logps = by_row(values, inputs["weights"])
+        whole = likelihood = None
+        if self._loss.ld_alpha is not None:
+            whole = by_row(values, inputs["real"])[:pairs]
+        if self._loss.use_weighting:
+            # Eq. 2 of WPO (Zhou et al. 2024), aligned as TRL does it: by the mean over tokens.
+            aligned = by_row(mx.stop_gradient(values) - squares, inputs["real"]) / counts
+            likelihood = mx.exp(aligned[:pairs]) * mx.exp(aligned[pairs:])
+        of_batch = Logps(
+            logps[:pairs],
+            logps[pairs:],
+            reference[:, 0],
+            reference[:, 1],
+            counts[:pairs].astype(mx.float32),
+            counts[pairs:].astype(mx.float32),
+            whole,
+            likelihood,
+        )
+        loss = self._loss(of_batch, beta).sum()
+        chosen = mx.stop_gradient(of_batch.chosen) - reference[:, 0]
+        rejected = mx.stop_gradient(of_batch.rejected) - reference[:, 1]
+        delta = chosen - rejected
+        wins = mx.where(mx.abs(delta) < TIE, 0.5, (delta > 0).astype(mx.float32))
+        sums = {
+            "rewards/chosen": beta * chosen.sum(),
+            "rewards/rejected": beta * rejected.sum(),
+            "rewards/accuracies": wins.sum(),
+            "rewards/margins": beta * delta.sum(),
+            "logps/chosen": mx.stop_gradient(logps[:pairs]).sum(),
+            "logps/rejected": mx.stop_gradient(logps[pairs:]).sum(),
+        }
+        return loss, mx.array(float(pairs)), sums
+
+    def _measure_reference(self, name: str, index: int) -> Array:
+        """The reference is in place: its log-probs of this pair are remembered, and what enters its head on the chosen
+        response, (tokens, D), is returned.
+        """
+        pair = self._pairs[name][index]
+        if self._reference.same_trunk:
+            inputs = self._inputs(name, [index])
+        else:
+            inputs = self.forward.inputs(self.forward.collate([pair], [0]))
+        features = self.forward.features(inputs)
+        values, _ = self._head.measure(features, inputs["targets"])
+        logps = row_sums(values, inputs["rows"], inputs["weights"], 2)
+        # What was known stays, to the bit.
+        known = self.memory[name][index]
+        if bool(mx.isnan(known).any()):
+            self.memory[name][index] = logps
+            mx.eval(self.memory[name])
+            self._known.add([pair], np.array(logps)[None])
+        return features[: len(pair.responses[0])]
+
+    def _reference_logps(self, name: str, indices: list[int]) -> Array:
+        """(B, 2) log-probs of these pairs under the reference."""
+        if self._loss.reference_free:
+            return mx.zeros((len(indices), 2))
+        at = mx.array(indices)
+        unknown = [
+            i for i, known in zip(indices, np.array(self.memory[name][at][:, 0]), strict=True) if np.isnan(known)
+        ]
+        if unknown:
+            with self._reference.on():
+                for index in unknown:
+                    self._measure_reference(name, index)
+        return self.memory[name][at]
 
     def _look_ahead(self, interrupted: Callable[[], bool]) -> bool:
-        """Put the reference in place once for all validation batches of which nothing is remembered yet.
+        """Put the reference in place once for all validation pairs of which nothing is remembered yet.
 
         Returns False when interrupted.
         """
-        if self._features_full or not self._unseen():
+        if self._features_full or len(self._features) == len(self._pairs["validation"]):
             return True
         with self._reference.on():
             return self._fill_validation(interrupted)
 
     def _fill_validation(self, interrupted: Callable[[], bool]) -> bool:
-        """With the reference in place: remember the validation batches, as many as fit."""
-        for number, indices in self._unseen():
-            if interrupted():
-                return False
-            self._validation_reference(number, collate(self._validation, indices))
-            if self._features_full:
-                break
+        """With the reference in place: remember what enters its head on the chosen responses, as many as fit."""
+        room = FEATURES_BYTES - sum(kept.nbytes for kept in self._features.values())
+        for indices in self._validation_batches():
+            for index in indices:
+                if index in self._features:
+                    continue
+                if interrupted():
+                    return False
+                self._recent.clear()
+                # A copy: a slice would keep all that it was cut from.
+                features = mx.array(self._measure_reference("validation", index))
+                mx.eval(features)
+                room -= features.nbytes
+                if room < 0:
+                    self._features_full = True
+                    return True
+                self._features[index] = features
         return True
 
-    def _unseen(self) -> list[tuple[int, list[int]]]:
-        batches = in_order([pair.length for pair in self._validation], self._batch_size)
-        return [(number, indices) for number, indices in enumerate(batches) if number not in self._features]
+    def _features_of(self, indices: list[int]) -> Array:
+        """What enters the reference's head on the chosen responses of these validation pairs, (N, D)."""
+        self._recent.clear()
+        missing = [i for i in indices if i not in self._features]
+        found = {i: self._features[i] for i in indices if i in self._features}
+        if missing:
+            with self._reference.on():
+                for index in missing:
+                    found[index] = self._measure_reference("validation", index)
+                    mx.eval(found[index])
+        return mx.concatenate([found[i] for i in indices])
 
-    def _reference_on_validation(self, number: int, batch: Batch) -> tuple[Array, Array]:
-        """Of validation batch `number`: (B, 2) log-probs, and what enters the head on the chosen responses."""
-        known = self.memory["validation"][mx.array(batch.indices)]
-        if number in self._features and not bool(mx.isnan(known).any()):
-            return known, self._features[number]
-        with self._reference.on():
-            return self._validation_reference(number, batch)
-
-    def _validation_reference(self, number: int, batch: Batch) -> tuple[Array, Array]:
-        """The same with the reference in place; remembered."""
-        logps, _, features = self._row_logps(batch)
-        # The rows of a batch are its chosen ones first, and so are its positions.
-        features = features[: sum(len(self._validation[i].responses[0]) for i in batch.indices)]
-        mx.eval(features)
-        if sum(kept.nbytes for kept in self._features.values()) + features.nbytes <= FEATURES_BYTES:
-            self._features[number] = features
-        else:
-            self._features_full = True
-        return self._remember("validation", batch, logps), features
-
-    def _kl_per_token(self, ours: Array, theirs: Array) -> Array:
-        """Exact KL at (N,) positions, from the (N, D) that enter the head under policy and reference."""
-        return self._head.kl(ours, theirs, self._reference.head_on)
-
-    def _train_reference(self, batch: Batch) -> Array:
-        """(B, 2) log-probs of a training batch under the reference."""
-        if self._loss.reference_free:
-            return mx.zeros((len(batch.indices), 2))
-        known = self.memory["train"][mx.array(batch.indices)]
-        if not bool(mx.isnan(known).any()):
-            return known
-        with self._reference.on():
-            return self._remember("train", batch, self._row_logps(batch)[0])
-
-    def _remember(self, name: str, batch: Batch, logps: Array) -> Array:
-        """Keep (2B,) log-probs of a batch as (B, 2); what was known stays, to the bit."""
-        found = mx.stack(list(mx.split(logps, 2)), axis=1)
-        indices = mx.array(batch.indices)
-        known = self.memory[name][indices]
-        found = mx.where(mx.isnan(known), found, known)
-        self.memory[name][indices] = found
-        mx.eval(found, self.memory[name])
-        return found
-
-
-def _loss(
-    function: PairLoss, beta: Array, logps: Array, counts: Array, reference: Array
-) -> tuple[Array, Array, dict[str, Array]]:
-    """Loss, number of pairs and TRL's metrics, summed over the pairs; `logps` holds chosen, then rejected rows."""
-    pairs = reference.shape[0]
-    of_batch = Logps(logps[:pairs], logps[pairs:], reference[:, 0], reference[:, 1], counts[:pairs], counts[pairs:])
-    loss = function(of_batch, beta).sum()
-    chosen, rejected = of_batch.chosen - reference[:, 0], of_batch.rejected - reference[:, 1]
-    delta = mx.stop_gradient(chosen - rejected)
-    wins = mx.where(mx.abs(delta) < TIE, 0.5, (delta > 0).astype(mx.float32))
-    sums = {
-        "rewards/chosen": beta * mx.stop_gradient(chosen).sum(),
-        "rewards/rejected": beta * mx.stop_gradient(rejected).sum(),
-        "rewards/accuracies": wins.sum(),
-        "rewards/margins": beta * delta.sum(),
-        "logps/chosen": mx.stop_gradient(logps[:pairs]).sum(),
-        "logps/rejected": mx.stop_gradient(logps[pairs:]).sum(),
-    }
-    return loss, mx.array(float(pairs)), sums
-
-
-def _unknown(pairs: int) -> Array:
-    return mx.full((pairs, 2), float("nan"))
+    def _validation_batches(self) -> list[list[int]]:
+        batches = in_order(self._validation_lengths, self._batch_size)
+        if not self._loss.by_pair:
+            return batches
+        return [piece for batch in batches for piece in self.forward.pieces(self._validation_lengths, batch)]

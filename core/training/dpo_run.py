@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
@@ -19,12 +20,15 @@ from core.models.save import save
 from core.store import facts, metrics
 from core.store.facts import Fact
 from core.training import checkpoints
+from core.training.caches import frozen_trunk, reference_cache
 from core.training.context import Context
 from core.training.control import Stopped
 from core.training.dpo import DPO, PolicyKL
+from core.training.guard import Guard, told
 from core.training.loop import Outcome, fit
 from core.training.losses import PairLoss
 from core.training.prepare import claim_output, evaluated, load_for, load_pairs, plan_of, use_machine
+from core.training.reference_cache import ReferenceCache
 
 
 def policy_and_reference(
@@ -80,6 +84,7 @@ def objective_for(
     reference: Reference,
     train: list[Tokens],
     validation: list[Tokens],
+    known: ReferenceCache | None = None,
 ) -> DPO:
     def write_model(target: Path) -> None:
         if config.adapter.type != "full":
@@ -97,6 +102,7 @@ def objective_for(
         batch_size=config.training.batch_size,
         kl_target=config.constraints.kl_target,
         write_model=write_model,
+        known=known,
     )
 
 
@@ -120,23 +126,25 @@ def run(context: Context) -> None:
         Fact("dpo.started", 1.0, run=me, source=f"{len(train)} pairs", inputs={**model_hashes, **data_hashes}),
     )
     held_out = evaluated(validation, config.training.eval_pairs, config.training.seed)
-    objective = objective_for(context, config, policy, reference, train, held_out)
-    if isinstance(reference, WeightsFromDisk) and not checkpoints.listing(folder):
-        precompute(context, objective)
-    outcome = fit(objective, plan_of(config), context, folder)
+    known = reference_cache(context, config, dtype)
+    objective = objective_for(context, config, policy, reference, train, held_out, known)
+    with frozen_trunk(context, config, objective, [*train, *held_out], dtype):
+        if isinstance(reference, WeightsFromDisk):
+            precompute(context, objective)
+        outcome = fit(objective, plan_of(config), context, folder)
 
-    context.progress(outcome.state.step, config.training.max_steps, "sampling responses for the KL of the gate")
-    kl = objective.policy_kl(
-        policy.tokenizer,
-        config.training.kl_samples,
-        config.training.kl_max_tokens,
-        config.training.seed,
-        context.control.wants_stop,
-    )
-    if kl is None:
-        context.control.raise_if_stopping()
-        raise Stopped(leaving=True)
-    hand_over(context, folder, outcome, kl)
+        context.progress(outcome.state.step, config.training.max_steps, "sampling responses for the KL of the gate")
+        kl = objective.policy_kl(
+            policy.tokenizer,
+            config.training.kl_samples,
+            config.training.kl_max_tokens,
+            config.training.seed,
+            context.control.wants_stop,
+        )
+        if kl is None:
+            context.control.raise_if_stopping()
+            raise Stopped(leaving=True)
+    hand_over(context, folder, outcome, kl, told(Guard.of(config), outcome.state.guard))
     record_facts(context, config, outcome, kl, len(held_out), {**model_hashes, **data_hashes})
 
 
@@ -144,14 +152,14 @@ def precompute(context: Context, objective: DPO) -> None:
     """Reference log-probs of every pair, with the reference's weights in place once."""
 
     def progress(done: int, total: int) -> None:
-        context.progress(0, context.run.steps, f"reference log-probs, batch {done} of {total}")
+        context.progress(0, context.run.steps, f"reference log-probs, {done} of {total} pairs")
 
     if not objective.precompute(context.control.wants_stop, progress):
         context.control.raise_if_stopping()
 
 
-def hand_over(context: Context, folder: Path, outcome: Outcome, kl: PolicyKL) -> None:
-    """Copy the best checkpoint's model files to the run's folder, with the metrics that the gates read."""
+def hand_over(context: Context, folder: Path, outcome: Outcome, kl: PolicyKL, more: dict[str, Any]) -> None:
+    """Copy the best checkpoint's model files to the run's folder, with the metrics that the gates read, and `more`."""
     written = {
         "run": context.run.id,
         "checkpoint": outcome.best.name,
@@ -162,6 +170,7 @@ def hand_over(context: Context, folder: Path, outcome: Outcome, kl: PolicyKL) ->
         "kl_source": f"{kl.responses} responses sampled from the policy, {kl.tokens} tokens",
         **{k: v for k, v in outcome.evaluation.items() if not k.startswith("_") and k != "kl_divergence"},
         "kl_divergence_chosen": outcome.evaluation["kl_divergence"],
+        **more,
     }
     private = {checkpoints.STATE, checkpoints.WEIGHTS, checkpoints.METRICS}
     for file in outcome.best.iterdir():

@@ -30,12 +30,18 @@ class SFT:
     ) -> None:
         self.model = model
         self.lengths = [example.length for example in train]
-        self.memory: dict[str, Array] = {}
         self.write_model = write_model
         self._train = train
         self._validation = validation
         self._batch_size = batch_size
         self._head = Head(model)
+
+    @property
+    def doing(self) -> str:
+        return "training"
+
+    def pieces(self, indices: list[int]) -> list[list[int]]:
+        return [indices]
 
     def batch(self, indices: list[int]) -> tuple[Array, ...]:
         """ids, positions, targets, rows, weights."""
