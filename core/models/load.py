@@ -18,6 +18,7 @@ from mlx_lm.utils import load_tokenizer
 
 from core.errors import UserError
 from core.models.adapters import fuse
+from core.models.rope_names import older_names
 from core.models.shape import read_config as read_config
 from core.workspace import Workspace
 
@@ -96,7 +97,8 @@ def load(
             "set model.trust_remote_code: true only if you trust who made it"
         )
     try:
-        options = {} if classes is None else {"get_model_classes": classes}
+        options: dict[str, Any] = {"model_config": older_names(config)}
+        options |= {} if classes is None else {"get_model_classes": classes}
         model, config = mlx_load_model(path, lazy=True, trust_remote_code=trust_remote_code, **options)
         tokenizer = load_tokenizer(
             path, {"trust_remote_code": trust_remote_code}, eos_token_ids=config.get("eos_token_id")

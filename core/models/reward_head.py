@@ -75,7 +75,7 @@ def width(language_model: nn.Module) -> int:
     try:
         # Nothing is computed: the shape is known before.
         return int(Body(language_model)(mx.array([[0]])).shape[-1])
-    except (AssertionError, AttributeError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, TypeError, ValueError, LookupError, RuntimeError) as error:
         name = type(language_model).__module__.rsplit(".", 1)[-1]
         raise UserError(f"a reward model cannot be made of the architecture {name}: take another base model") from error
 
