@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from core.errors import UserError
 from core.models.save import recover, whole_folder
+from core.training.guard import GuardState
 
 STATE = "trainer_state.json"
 WEIGHTS = "trainer_weights.safetensors"
@@ -28,8 +29,7 @@ METRICS = "training_metrics.json"
 class TrainerState:
     """Where a run stands after `step` updates.
 
-    `position` counts the micro-batches taken, `window` holds the sums since the last report, `memory` what the
-    objective wants back (the reference log-probs it has seen).
+    `position` counts the micro-batches taken, `window` holds the sums since the last report.
     """
 
     step: int = 0
@@ -42,6 +42,7 @@ class TrainerState:
     last_eval: dict[str, float] = field(default_factory=dict)
     first_eval: dict[str, float] = field(default_factory=dict)
     best_eval: dict[str, float] = field(default_factory=dict)
+    guard: GuardState = field(default_factory=GuardState)
 
 
 def name(step: int) -> str:
@@ -53,7 +54,6 @@ def save(
     state: TrainerState,
     model: nn.Module,
     optimizer: optim.Optimizer,
-    memory: dict[str, mx.array],
     metrics: dict[str, Any],
     write_model: Callable[[Path], None],
 ) -> Path:
@@ -63,7 +63,6 @@ def save(
         write_model(part)
         arrays = {f"optimizer.{k}": v for k, v in tree_flatten(optimizer.state)}
         arrays |= {f"weights.{k}": v for k, v in tree_flatten(model.trainable_parameters())}
-        arrays |= {f"memory.{k}": v for k, v in memory.items()}
         # Sorted, so that equal states are equal files.
         mx.save_safetensors(str(part / WEIGHTS), dict(sorted(arrays.items())))
         words = [int(word) for word in np.array(_random_state()[0])]
@@ -81,20 +80,21 @@ def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     (folder / METRICS).chmod(0o600)
 
 
-def restore(checkpoint: Path, model: nn.Module, optimizer: optim.Optimizer) -> tuple[TrainerState, dict[str, mx.array]]:
+def restore(checkpoint: Path, model: nn.Module, optimizer: optim.Optimizer) -> TrainerState:
     """Put model, optimizer and MLX's random state back as they were; returns the rest."""
     try:
         written = json.loads((checkpoint / STATE).read_text("utf-8"))
         arrays = mx.load(str(checkpoint / WEIGHTS))
-        state = TrainerState(**written["state"])
+        state = TrainerState(**{**written["state"], "guard": GuardState(**written["state"].get("guard", {}))})
         high, low = written["random"]
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise UserError(f"{checkpoint} cannot be read ({error}): remove it to resume from the one before") from error
     assert isinstance(arrays, dict)
-    groups: dict[str, dict[str, mx.array]] = {"optimizer": {}, "weights": {}, "memory": {}}
+    groups: dict[str, dict[str, mx.array]] = {"optimizer": {}, "weights": {}}
     for key, value in arrays.items():
         group, rest = key.split(".", 1)
-        groups[group][rest] = value
+        if group in groups:
+            groups[group][rest] = value
     if _shapes(groups["weights"]) != _shapes(dict(tree_flatten(model.trainable_parameters()))):
         raise UserError(f"{checkpoint} does not fit the model, which changed since: start a new run")
     model.load_weights(list(groups["weights"].items()), strict=False)
@@ -102,11 +102,24 @@ def restore(checkpoint: Path, model: nn.Module, optimizer: optim.Optimizer) -> t
     mx.eval(model.parameters(), optimizer.state)
     # The items of mx.random.state cannot be assigned; the seed sets both words of the key.
     mx.random.seed((high << 32) | low)
-    return state, groups["memory"]
+    return state
 
 
 def _shapes(weights: dict[str, mx.array]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in weights.items()}
+
+
+def go_back(checkpoint: Path, model: nn.Module, optimizer: optim.Optimizer) -> None:
+    """Weights and optimizer of an earlier checkpoint of this run; the data and the random state go on."""
+    try:
+        load_weights(checkpoint, model)
+        arrays = mx.load(str(checkpoint / WEIGHTS))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{checkpoint} cannot be read ({error}), and the run was to go back to it") from error
+    assert isinstance(arrays, dict)
+    prefix = "optimizer."
+    optimizer.state = tree_unflatten([(k[len(prefix) :], v) for k, v in arrays.items() if k.startswith(prefix)])
+    mx.eval(optimizer.state)
 
 
 def load_weights(checkpoint: Path, model: nn.Module) -> None:
@@ -132,11 +145,11 @@ def listing(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def prune(folder: Path, keep_last: int, keep_step: int | None) -> list[Path]:
-    """Remove all but the newest `keep_last` checkpoints and the one at `keep_step`; returns what went."""
+def prune(folder: Path, keep_last: int, keep_steps: Collection[int | None]) -> list[Path]:
+    """Remove all but the newest `keep_last` checkpoints and those at `keep_steps`; returns what went."""
     removed = []
     for step, path in listing(folder)[: -max(keep_last, 1)]:
-        if step != keep_step:
+        if step not in keep_steps:
             shutil.rmtree(path)
             removed.append(path)
     return removed

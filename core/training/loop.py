@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -23,7 +23,9 @@ from core.training import checkpoints
 from core.training.checkpoints import TrainerState
 from core.training.context import Context
 from core.training.control import Stopped
+from core.training.guard import Guard, told
 from core.training.optimization import clip, global_norm, learning_rate, make_optimizer
+from core.training.schedules import BetaSchedule
 
 Array = mx.array
 
@@ -34,18 +36,24 @@ class Objective(Protocol):
     Attributes:
         model: its trainable parameters are updated.
         lengths: tokens of each training example, by which batches are made.
-        memory: arrays that a resumed run must find again, written with each checkpoint.
+        doing: what a step does just now, as a run's phase says it.
     """
 
     model: nn.Module
     lengths: list[int]
-    memory: dict[str, Array]
 
-    def batch(self, indices: list[int]) -> tuple[Array, ...]:
-        """The arguments of `loss` for these examples."""
+    @property
+    def doing(self) -> str: ...
+
+    def pieces(self, indices: list[int]) -> list[list[int]]:
+        """A micro-batch in the parts that are computed one after the other: less memory, and no more time."""
         ...
 
-    def loss(self, *arrays: Array) -> tuple[Array, Array, dict[str, Array]]:
+    def batch(self, indices: list[int]) -> tuple[Any, ...]:
+        """The arguments of `loss` for these examples: arrays, or dictionaries of arrays."""
+        ...
+
+    def loss(self, *arrays: Any) -> tuple[Array, Array, dict[str, Array]]:
         """Loss summed over examples, the number of examples, and metrics summed over examples."""
         ...
 
@@ -66,6 +74,13 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
+class HasBeta(Protocol):
+    """An objective whose β the loop sets: before each update by the plan, before an evaluation to where it starts."""
+
+    beta: float
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How long and how fast; the names are the configuration's."""
@@ -83,6 +98,8 @@ class Plan:
     seed: int
     optimization: Optimization
     gradient_checkpointing: bool
+    beta: BetaSchedule | None = None
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +129,7 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
     state = TrainerState()
     earlier = checkpoints.listing(folder)
     if earlier:
-        state, objective.memory = checkpoints.restore(earlier[-1][1], model, optimizer)
+        state = checkpoints.restore(earlier[-1][1], model, optimizer)
         context.log(f"resumed from {earlier[-1][1].name}: goes on with step {state.step + 1}")
     stream = BatchStream(objective.lengths, plan.batch_size, plan.seed, state.position)
     # A step is compiled where kernels are launched one by one; on the CPU that gains nothing.
@@ -130,10 +147,13 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
         context.writer.flush()
         context.progress(state.step, plan.max_steps, "writing a checkpoint")
         metrics: dict[str, Any] = {"step": state.step, "epoch": stream.epoch, **_shown(state.last_eval)}
-        metrics |= {"evaluated_at_step": state.evaluated, "measured_on": "validation file"}
-        path = checkpoints.save(folder, state, model, optimizer, objective.memory, metrics, objective.write_model)
+        back_at = state.guard.back_at
+        evaluated = state.evaluated if back_at is None else back_at
+        metrics |= {"evaluated_at_step": evaluated, "measured_on": "validation file", **told(plan.guard, state.guard)}
+        path = checkpoints.save(folder, state, model, optimizer, metrics, objective.write_model)
         context.artifact("checkpoint", f"{relative_folder}/{path.name}", state.step)
-        for gone in checkpoints.prune(folder, plan.save_total_limit, state.best_step):
+        keep = {state.best_step, state.guard.good_step if plan.guard and plan.guard.keeps_good else None}
+        for gone in checkpoints.prune(folder, plan.save_total_limit, keep):
             artifacts.forget(context.db, context.run.id, f"{relative_folder}/{gone.name}")
         saved = (state.step, state.evaluated)
         return path
@@ -163,6 +183,8 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
             return
         context.progress(state.step, plan.max_steps, "evaluating")
         model.eval()
+        if plan.beta is not None and isinstance(objective, HasBeta):
+            objective.beta = plan.beta.start
         found = objective.evaluate(state.step, control.wants_stop)
         model.train()
         if found is None:
@@ -182,26 +204,43 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
             state.best_eval = found
         elif state.step:
             state.stale_evaluations += 1
+        if plan.guard is not None:
+            guard(plan.guard, found)
+
+    def guard(watch: Guard, found: dict[str, float]) -> None:
+        """Do what the evaluation calls for: the weights may go back, the steps and the data never do."""
+        action = watch.judge(state.guard, state.step, found, last=state.step >= plan.max_steps)
+        context.metrics(state.step, {"kl_guard_actions": state.guard.actions})
+        if action is None:
+            return
+        context.log(f"KL guard: {action.words}", "warning")
+        if action.back_to is not None:
+            checkpoints.go_back(folder / checkpoints.name(action.back_to), model, optimizer)
+            state.last_eval = state.guard.good_eval
+
+    def good() -> bool:
+        """Whether the guard may want to come back to here."""
+        return plan.guard is not None and plan.guard.keeps_good and state.guard.good_step == state.step
 
     model.train()
     with gradient_checkpointing(model, plan.gradient_checkpointing):
         while True:
             evaluate()
-            if state.step == state.best_step or (state.step and state.step % plan.save_steps == 0):
+            if state.step == state.best_step or good() or (state.step and state.step % plan.save_steps == 0):
                 save()
             obey()
             patience = plan.early_stopping_patience
             if patience and state.stale_evaluations >= patience:
                 context.log(f"early stop: {patience} evaluations without a better one")
-                if state.window:
-                    _report(plan, stream, state, context)
                 break
-            if state.step >= plan.max_steps:
+            if state.step >= plan.max_steps or state.guard.stopped:
                 break
             _step(objective, gradients, optimizer, plan, stream, state, context)
             if state.step % plan.logging_steps == 0 or state.step == plan.max_steps:
                 _report(plan, stream, state, context)
             context.progress(state.step, plan.max_steps, "training")
+    if state.window:
+        _report(plan, stream, state, context)
     last = save()
     model.eval()
     eligible = state.best_step is not None
@@ -236,24 +275,26 @@ def _step(
 ) -> None:
     """One update: the sum of the gradients of all examples in the micro-batches, divided by their number."""
     started = time.perf_counter()
+    if plan.beta is not None and isinstance(objective, HasBeta):
+        objective.beta = plan.beta.at(state.step, state.guard.beta_factor)
     total: Any = None
     sums: dict[str, Array] = {}
     tokens = sequences = 0
     for _ in range(plan.gradient_accumulation_steps):
-        indices = stream.take()
-        (loss, count, metrics), grads = gradients(*objective.batch(indices))
-        total = grads if total is None else tree_map(mx.add, total, grads)
-        for key, value in {"loss": loss, "examples": count, **metrics}.items():
-            sums[key] = sums[key] + value if key in sums else value
-        tokens += objective.tokens(indices)
-        sequences += len(indices)
-        mx.eval(total, sums)
+        for indices in objective.pieces(stream.take()):
+            (loss, count, metrics), grads = gradients(*objective.batch(indices))
+            total = grads if total is None else tree_map(mx.add, total, grads)
+            for key, value in {"loss": loss, "examples": count, **metrics}.items():
+                sums[key] = sums[key] + value if key in sums else value
+            tokens += objective.tokens(indices)
+            sequences += len(indices)
+            mx.eval(total, sums)
     count = sums["examples"]
     total = tree_map(lambda g: g / count.astype(g.dtype), total)
     norm = global_norm(total)
-    rate = learning_rate(
-        plan.learning_rate, plan.optimization.lr_scheduler, plan.warmup_steps, plan.max_steps, state.step
-    )
+    scheduler = plan.optimization.lr_scheduler
+    rate = learning_rate(plan.learning_rate, scheduler, plan.warmup_steps, plan.max_steps, state.step)
+    rate *= state.guard.rate_factor
     optimizer.learning_rate = rate
     gradient_norm = float(norm)
     if not math.isfinite(gradient_norm):
@@ -269,6 +310,8 @@ def _step(
         window[key] = window.get(key, 0.0) + float(value)
     window["grad_norm"] = window.get("grad_norm", 0.0) + gradient_norm
     window["learning_rate"] = rate
+    if plan.beta is not None and plan.beta.moves:
+        window["beta"] = plan.beta.at(state.step - 1, state.guard.beta_factor)
     seconds = time.perf_counter() - started
     for key, value in {"tokens": tokens, "sequences": sequences, "updates": 1, "seconds": seconds}.items():
         window[key] = window.get(key, 0.0) + value
@@ -280,11 +323,12 @@ def _report(plan: Plan, stream: BatchStream, state: TrainerState, context: Conte
     state.window.clear()
     examples, updates = window.pop("examples"), window.pop("updates")
     seconds, tokens, sequences = window.pop("seconds"), window.pop("tokens"), window.pop("sequences")
-    rate, norm = window.pop("learning_rate"), window.pop("grad_norm")
+    norm = window.pop("grad_norm")
+    newest = {key: window.pop(key) for key in _NEWEST if key in window}
     values = {key: value / examples for key, value in window.items()}
     values |= {
         "grad_norm": norm / updates,
-        "learning_rate": rate,
+        **newest,
         "epoch": stream.epoch,
         "examples_per_second": sequences / seconds,
         "tokens_per_second": tokens / seconds,
@@ -293,6 +337,9 @@ def _report(plan: Plan, stream: BatchStream, state: TrainerState, context: Conte
     context.metrics(state.step, values)
     context.log(f"step {state.step}/{plan.max_steps}  {_line(values)}")
 
+
+# Of what a report says the last value, not the mean.
+_NEWEST: tuple[str, ...] = ("learning_rate", "beta")
 
 _BROKEN = "the model gives no numbers before it was trained: set compute.fp16: false, or look at its weights"
 
@@ -307,6 +354,7 @@ _WORDS = {
     "kl_divergence": "KL",
     "grad_norm": "grad",
     "learning_rate": "lr",
+    "beta": "β",
     "examples_per_second": "ex/s",
 }
 

@@ -20,7 +20,9 @@ from core.errors import UserError
 from core.models.load import LanguageModel, load, resolve
 from core.store import runs
 from core.training.context import Context
+from core.training.guard import Guard
 from core.training.loop import Plan
+from core.training.schedules import BetaSchedule
 
 # Bad rows of a file that are logged one by one.
 SHOWN = 5
@@ -117,6 +119,10 @@ def _checked(tokens: Tokens, vocabulary: int) -> Tokens:
 
 def plan_of(config: TrainingConfig) -> Plan:
     training = config.training
+    beta = guard = None
+    if isinstance(config, DPOConfig):
+        guard = Guard.of(config)
+        beta = BetaSchedule.of(config.training, guarded=guard is not None and guard.action == "raise_beta")
     return Plan(
         learning_rate=training.learning_rate,
         batch_size=training.batch_size,
@@ -131,6 +137,8 @@ def plan_of(config: TrainingConfig) -> Plan:
         seed=training.seed,
         optimization=config.optimization,
         gradient_checkpointing=config.compute.gradient_checkpointing,
+        beta=beta,
+        guard=guard,
     )
 
 

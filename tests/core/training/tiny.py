@@ -86,6 +86,7 @@ def reward_config(**changes: object) -> RewardConfig:
 
 def _changed(raw: dict[str, dict[str, object]], changes: dict[str, object]) -> dict[str, dict[str, object]]:
     for key, value in changes.items():
-        section, name = key.split("_", 1)
+        section = "kl_guard" if key.startswith("kl_guard_") else key.split("_")[0]
+        name = key.removeprefix(f"{section}_")
         raw.setdefault(section, {})[name] = value
     return raw
