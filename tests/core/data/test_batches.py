@@ -10,8 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.data import batches
-from core.data.batches import BatchStream, arrays, collate, epoch_order, in_order
+from core.data.batches import (
+    BatchStream,
+    Budget,
+    arrays,
+    collate,
+    epoch_order,
+    examples_per_batch,
+    in_order,
+    padded_count,
+    padded_width,
+)
 from core.data.tokenize import Tokens
+from core.errors import UserError
 
 LENGTHS = st.lists(st.integers(2, 300), min_size=1, max_size=400)
 
@@ -27,6 +38,31 @@ def test_every_index_once_an_epoch(lengths: list[int], size: int, seed: int, epo
     assert all(type(i) is int for batch in order for i in batch)
 
 
+BUDGETS = st.builds(Budget, st.integers(304 * 2, 6000), st.integers(1, 2))
+
+
+@given(lengths=LENGTHS, size=BUDGETS, seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 50))
+def test_a_budget_is_kept_and_used(lengths: list[int], size: Budget, seed: int, epoch: int) -> None:
+    for order in (epoch_order(lengths, size, seed, epoch), in_order(lengths, size)):
+        assert sorted(i for batch in order for i in batch) == list(range(len(lengths)))
+        for batch in order:
+            assert len(batch) * size.rows * padded_width(max(lengths[i] for i in batch)) <= size.tokens
+    # In order, nothing of a batch's successor would have fitted in.
+    for batch, following in pairwise(order):
+        assert (len(batch) + 1) * size.rows * padded_width(lengths[following[0]]) > size.tokens
+    assert examples_per_batch(lengths, size) == len(lengths) / len(order)
+
+
+def test_a_row_that_no_batch_can_hold() -> None:
+    with pytest.raises(UserError) as refused:
+        epoch_order([10, 301], Budget(600, 2), 0, 0)
+    assert str(refused.value) == (
+        "training.batch_tokens: 600 has no room for the longest row, 2 x 304 tokens with padding: set it to 608 or "
+        "more, or lower data.max_response_length"
+    )
+    assert len(epoch_order([10, 301], Budget(608, 2), 0, 0)) == 2
+
+
 @given(lengths=LENGTHS, size=st.integers(1, 9), seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 50))
 def test_order_is_a_function_of_seed_and_epoch(lengths: list[int], size: int, seed: int, epoch: int) -> None:
     first = epoch_order(lengths, size, seed, epoch)
@@ -35,7 +71,7 @@ def test_order_is_a_function_of_seed_and_epoch(lengths: list[int], size: int, se
 
 
 def test_seed_and_epoch_both_change_the_order() -> None:
-    lengths = list(range(10, 410))  # no two alike, so that only the windows mix
+    lengths = list(range(10, 1610, 2))
     orders = [epoch_order(lengths, 4, seed, epoch) for seed in (1, 2) for epoch in (0, 1, 2)]
     assert len({str(order) for order in orders}) == 6
     # And who meets whom in a batch, where more than one window gives room for it.
@@ -64,6 +100,37 @@ def test_a_stream_goes_on_from_a_position(lengths: list[int], size: int, positio
     assert resumed.epoch == pytest.approx(whole.position / -(-len(lengths) // size))
 
 
+@given(
+    lengths=st.lists(st.integers(2, 300), min_size=1, max_size=60),
+    size=BUDGETS,
+    position=st.integers(0, 60),
+    seed=st.integers(0, 1000),
+)
+def test_a_position_is_all_that_a_resume_needs_with_a_budget_too(
+    lengths: list[int], size: Budget, position: int, seed: int
+) -> None:
+    whole = BatchStream(lengths, size, seed)
+    taken, epochs = [], []
+    for _ in range(position + 30):
+        epochs.append(whole.epoch)
+        taken.append(whole.take())
+    resumed = BatchStream(lengths, size, seed, position)
+    assert resumed.epoch == (epochs[position] if position < len(epochs) else whole.epoch)
+    assert [resumed.take() for _ in range(30)] == taken[position:]
+    assert resumed.position == whole.position == position + 30
+    assert resumed.epoch == whole.epoch
+    assert epochs == sorted(set(epochs))
+    # Every epoch shows all, once.
+    shown = [i for epoch, batch in zip(epochs, taken, strict=True) if epoch < int(whole.epoch) for i in batch]
+    assert sorted(shown) == sorted(list(range(len(lengths))) * int(whole.epoch))
+
+
+def test_epochs_with_a_budget_have_different_numbers_of_batches() -> None:
+    # Else the test above would show nothing.
+    lengths = [int(x) for x in np.random.default_rng(0).lognormal(4.5, 0.8, 3000).clip(8, 1000)]
+    assert len({len(epoch_order(lengths, Budget(2000), 0, epoch)) for epoch in range(4)}) > 1
+
+
 def test_a_stream_shows_all_in_every_epoch() -> None:
     stream = BatchStream([5] * 10, 4, 0)
     for epoch in range(1, 4):
@@ -75,6 +142,19 @@ def waste(order: list[list[int]], lengths: list[int]) -> float:
     """The share of a batch's rectangle that is padding."""
     padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in order)
     return 1 - sum(lengths) / padded
+
+
+def mixed(epochs: int, size: int, lengths: list[int]) -> float:
+    """The share of companions in a batch that are the same in the next epoch."""
+    orders = [epoch_order(lengths, size, 1, epoch) for epoch in range(epochs)]
+    met = [{i: set(batch) - {i} for batch in order for i in batch} for order in orders]
+    return float(np.mean([len(a[i] & b[i]) / max(1, len(a[i])) for a, b in pairwise(met) for i in range(len(lengths))]))
+
+
+def test_an_example_meets_others_in_every_epoch() -> None:
+    # Fewer than a window, so that all are sorted together.
+    lengths = [int(min(1024, 8 + x)) for x in np.random.default_rng(0).lognormal(4.5, 0.8, 350)]
+    assert mixed(3, 4, lengths) < 0.35
 
 
 def test_padding_is_far_below_a_random_order() -> None:
@@ -164,3 +244,22 @@ def test_few_shapes_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert batch.ids.shape == (2, 64)
     assert batch.positions.shape == (64,)
     assert batch.weights.sum() == 35
+    assert [padded_width(n) for n in (1, 32, 33, 257, 512, 513, 1024, 1025, 5000)] == [
+        32, 32, 64, 288, 512, 576, 1024, 1152, 5120,
+    ]  # fmt: skip
+    assert [padded_count(n) for n in (1, 33, 128, 129, 256, 257, 512, 513, 1025)] == [
+        32, 64, 128, 160, 256, 320, 512, 640, 1280,
+    ]  # fmt: skip
+    # Eight an octave: what is padded is an eighth at most, and shapes grow with the logarithm.
+    assert len({padded_width(n) for n in range(1, 32769)}) == 16 + 8 * 6
+    assert all(padded_width(n) - n < max(32, n / 8) for n in range(1, 5000))
+    assert all(padded_count(n) - n < max(32, n / 4) for n in range(1, 5000))
+
+
+def test_shapes_and_padding_of_a_realistic_epoch_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "_pad_to", lambda: 32)
+    lengths = [int(min(1024, 8 + x)) for x in np.random.default_rng(0).lognormal(4.5, 0.8, 2000)]
+    order = epoch_order(lengths, 4, 0, 0)
+    widths = [padded_width(max(lengths[i] for i in batch)) for batch in order]
+    assert len(set(widths)) <= 24
+    assert 1 - sum(lengths) / (4 * sum(widths)) < 0.18
