@@ -7,6 +7,8 @@ import json
 import os
 import platform
 import re
+import signal
+import sys
 from pathlib import Path
 
 from tests.benchmarks import machine
@@ -18,6 +20,8 @@ from tests.benchmarks.specs import PROGRAMS, profile
 
 def main() -> None:
     arguments = _parser().parse_args()
+    # An end that is asked for reaches the process that is being measured too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     quick = arguments.profile == "quick"
     results = arguments.results or arguments.cache / "results" / ("quick" if quick else "full")
     settings: dict[str, dict[str, object]] = {}
@@ -38,6 +42,7 @@ def main() -> None:
             settings=settings,
             source=source,
             commit=commit,
+            interpreters={name: Path(path) for name, _, path in (p.partition("=") for p in arguments.python)},
         )
         measurements = [m for m in profile(arguments.profile) if re.search(arguments.only, m.name)]
         measure(place, measurements, arguments.programs, arguments.rounds, arguments.disturbed)
@@ -63,6 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", choices=["cpu", "gpu"], default="gpu" if metal else "cpu", help="gpu: Metal or CUDA")
     add("--only", default="", metavar="REGEX", help="measurements whose name has it")
     add("--programs", nargs="+", choices=list(PROGRAMS), default=list(PROGRAMS))
+    add(
+        "--python",
+        action="append",
+        default=[],
+        metavar="PROGRAM=INTERPRETER",
+        help="an environment that is there, in place of the one made for ours, mlx-lm-lora or trl",
+    )
     add("--rounds", type=int, help="instead of the profile's own number")
     add(
         "--disturbed",

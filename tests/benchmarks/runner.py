@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class Place:
         results: a folder for each machine.
         settings: keys that go on top of our configuration, by section.
         source: the checkout whose dpotui is measured, and `commit` what it is of.
+        interpreters: of environments that are there already, in place of those the harness makes.
     """
 
     model: Path | None
@@ -51,6 +52,11 @@ class Place:
     settings: dict[str, dict[str, Any]]
     source: Path
     commit: str
+    interpreters: dict[str, Path] = field(default_factory=dict)
+
+    def python(self, program: str) -> Path:
+        name = ENVIRONMENTS[DRIVERS[program]]
+        return self.interpreters.get(name) or environments.python(name, self.device, self.cache)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ def measure(
                 if _stands(folder / name, disturbed):
                     continue
                 prepared = prepared or _prepare(place, measurement)
-                interpreter = environments.python(ENVIRONMENTS[DRIVERS[program]], place.device, place.cache)
+                interpreter = place.python(program)
                 if program == "ours-again" and not (work / "ours").exists():
                     _execute(place, measurement, "ours", interpreter, prepared, work)
                 before = _Busy.now()
@@ -209,7 +215,10 @@ def _execute(
     spec_file, log = folder / "spec.json", folder / "log.txt"
     spec_file.write_text(json.dumps(spec, indent=1), "utf-8")
     command = [str(interpreter), "-m", f"tests.benchmarks.peers.{driver}", str(spec_file)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "OMP_", "MKL_"))}
+    # Threads are each library's own choice, the same for all.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_", "OPENBLAS_"))}
+    if not place.interpreters:
+        environment.pop("PYTHONPATH", None)
     environment["BENCH_STARTED"] = repr(time.time())
     checkout = place.source if driver == "ours" else environments.ROOT
     with log.open("w", encoding="utf-8") as errors:
