@@ -14,3 +14,8 @@ CONFIGS: dict[str, type[DPOConfig] | type[SFTConfig] | type[RewardConfig]] = {
     "reward": RewardConfig,
     "dpo": DPOConfig,
 }
+
+
+def kind_of(config: TrainingConfig) -> str:
+    """The name in CONFIGS of a configuration."""
+    return next(name for name, model in CONFIGS.items() if type(config) is model)

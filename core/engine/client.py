@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from core.engine.lock import no_engine
 from core.errors import UserError
-from core.store import Database, runs
+from core.store import Database, calibrations, runs
 from core.store.runs import Kind, Run
 from core.workspace import Workspace
 
@@ -39,6 +39,7 @@ def submit(
     """
     # pydantic and YAML are not needed to open the terminal.
     from core.config import missing_files
+    from core.config.kinds import kind_of
 
     missing = missing_files(config, workspace)
     if kind == "data_check":
@@ -46,6 +47,8 @@ def submit(
     if missing and parent is None and not runs.listing(db, states=(*runs.LIVE, "queued"), limit=1):
         raise UserError("\n".join(f"{sentence}: put it there, or name another" for sentence in missing))
     snapshot = config.model_dump(mode="json")
+    if kind == "calibrate":
+        snapshot[calibrations.FOR] = kind_of(config)
     training = snapshot.get("training", {}) if kind in _TRAINED else {}
     logging = snapshot.get("logging", {})
     return runs.create(

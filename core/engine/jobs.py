@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core.training import dpo_run, init_check, reward_run, sft_run
+from core.training import calibrate_run, dpo_run, init_check, reward_run, sft_run
+from core.training.calibration import TrainingKind
 from core.training.context import Context
+
+Job = Callable[[Context], None]
 
 
 def data_check(context: Context) -> None:
@@ -27,10 +30,28 @@ def data_check(context: Context) -> None:
     context.progress(1, 1, "")
 
 
-JOBS: dict[str, Callable[[Context], None]] = {
-    "sft": sft_run.run,
+def training(kind: TrainingKind, job: Job) -> Job:
+    """The job with what comes before every training: a number for `batch_size: auto`, and the memory it will take."""
+
+    def run(context: Context) -> None:
+        calibrate_run.settle_batch_size(context, kind)
+        expected = calibrate_run.foresee_memory(context, kind)
+        job(context)
+        calibrate_run.compare_memory(context, expected)
+
+    return run
+
+
+def check_init(context: Context) -> None:
+    calibrate_run.settle_batch_size(context, "dpo", measure=False)
+    init_check.run(context)
+
+
+JOBS: dict[str, Job] = {
+    "sft": training("sft", sft_run.run),
     "data_check": data_check,
-    "init_check": init_check.run,
-    "reward": reward_run.run,
-    "dpo": dpo_run.run,
+    "init_check": check_init,
+    "reward": training("reward", reward_run.run),
+    "dpo": training("dpo", dpo_run.run),
+    "calibrate": calibrate_run.run,
 }

@@ -12,6 +12,9 @@ from sqlite_utils import Database
 
 from core.store.database import storable, transaction
 
+# The key beside the configuration in the snapshot of a run of kind `calibrate`: the kind of training it is for.
+FOR = "calibrate_for"
+
 Fit = Literal["FITS", "TOO LARGE"]
 
 
@@ -94,6 +97,11 @@ def remembered(db: Database, subject: dict[str, Any]) -> Calibration | None:
     sql = "SELECT * FROM calibrations WHERE key = ? AND chosen IS NOT NULL ORDER BY id DESC LIMIT 1"
     row = next(db.query(sql, [key_of(subject)]), None)
     return _calibration(db, row) if row else None
+
+
+def get(db: Database, calibration: int) -> Calibration:
+    (row,) = db.query("SELECT * FROM calibrations WHERE id = ?", [calibration])
+    return _calibration(db, row)
 
 
 def listing(db: Database, limit: int = -1) -> list[Calibration]:
