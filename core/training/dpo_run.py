@@ -29,6 +29,7 @@ from core.training.loop import Outcome, fit
 from core.training.losses import PairLoss
 from core.training.prepare import claim_output, evaluated, load_for, load_pairs, plan_of, use_machine
 from core.training.reference_cache import ReferenceCache
+from core.training.schedules import BetaSchedule
 
 
 def policy_and_reference(
@@ -126,6 +127,7 @@ def run(context: Context) -> None:
         Fact("dpo.started", 1.0, run=me, source=f"{len(train)} pairs", inputs={**model_hashes, **data_hashes}),
     )
     held_out = evaluated(validation, config.training.eval_pairs, config.training.seed)
+    context.log(f"loss: {PairLoss.of(config.training)}; {BetaSchedule.of(config.training)}")
     known = reference_cache(context, config, dtype)
     objective = objective_for(context, config, policy, reference, train, held_out, known)
     with frozen_trunk(context, config, objective, [*train, *held_out], dtype):

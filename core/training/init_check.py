@@ -20,6 +20,7 @@ from core.store.facts import Fact
 from core.training.context import Context
 from core.training.control import Stopped
 from core.training.dpo_run import architecture_differences, objective_for, policy_and_reference
+from core.training.losses import PairLoss
 from core.training.optimization import global_norm, make_optimizer
 from core.training.prepare import load_pairs, use_machine
 
@@ -85,13 +86,13 @@ def run(context: Context) -> None:
     context.progress(4, steps, "starting the trainer")
     frozen_before = _fingerprint(policy, reference)
     loss, moved = _one_update(objective, config)
-    expected = math.log(2)
+    function = PairLoss.of(config.training)
+    expected = function.at_start(config.training.beta)
     started = math.isfinite(loss) and moved
-    if config.training.loss_type == "sigmoid":
-        started = started and (difference != 0.0 or abs(loss - expected) < 1e-4)
-    words = f"one update done, loss before it {loss:.6f}"
-    if config.training.loss_type == "sigmoid":
-        words += f" (log 2 = {expected:.6f} where policy = reference)"
+    words = f"one update done, loss ({function}) before it {loss:.6f}"
+    if expected is not None:
+        started = started and (difference != 0.0 or math.isclose(loss, expected, rel_tol=1e-4, abs_tol=1e-4))
+        words += f", where policy = reference it is {expected:.6f}"
     say("init.trainer_ready", started, words)
     frozen = frozen_before == _fingerprint(policy, reference)
     how = "adapter off" if isinstance(reference, AdapterOff) else "weights read from its folder"

@@ -108,6 +108,14 @@ class PairLoss:
         """Whether a pair's loss is the same in whatever batch it is."""
         return not {"aot", "aot_unpaired", "sft"} & set(self.types)
 
+    def at_start(self, beta: float) -> float | None:
+        """The loss where policy and reference are equal; None where it depends on the pairs even then."""
+        if "sft" in self.types or self.use_weighting or self.reference_free:
+            return None
+        zero, one = mx.zeros(1), mx.ones(1)
+        value: float = self(Logps(zero, zero, zero, zero, one, one), beta).item()
+        return value
+
     def __str__(self) -> str:
         """What is trained on, in words for the log: `0.8 sigmoid + 0.2 sft, label smoothing 0.1`."""
         terms = [

@@ -28,6 +28,12 @@ class BetaSchedule:
         moves = guarded or training.beta_schedule != "constant"
         return cls(training.beta, end, training.beta_schedule, training.max_steps, moves)
 
+    def __str__(self) -> str:
+        """In words for the log: `β 0.1`, `β from 0.1 to 0.5 (cosine)`."""
+        if self.shape == "constant":
+            return f"β {self.start:g}"
+        return f"β from {self.start:g} to {self.end:g} ({self.shape})"
+
     def at(self, step: int, factor: float = 1.0) -> float:
         """β of the update that follows `step` earlier ones, times what a guard makes of it."""
         progress = min(1.0, step / max(1, self.steps - 1))

@@ -44,7 +44,18 @@ YES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("changes", [{}, {"adapter_type": "full"}, {"training_loss_type": "ipo"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"adapter_type": "full"},
+        {"training_loss_type": "ipo"},
+        {"training_loss_type": ["sppo_hard", "hinge"], "training_loss_weights": [0.5, 2.0]},
+        {"training_loss_type": "sft"},
+        {"training_reference_free": True},
+        {"training_use_weighting": True, "training_ld_alpha": 0.5},
+    ],
+)
 def test_a_good_workspace(checked: tuple[Workspace, Database, Path], changes: dict) -> None:
     space, db, _ = checked
     found, problem = check(space, db, **changes)

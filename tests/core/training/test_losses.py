@@ -199,6 +199,18 @@ def test_equal_log_ratios_cost_log_two(name: str, smoothing: float) -> None:
     np.testing.assert_allclose(PairLoss((name,), label_smoothing=smoothing)(logps, 0.1), math.log(2), rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_where_policy_and_reference_are_equal(name: str) -> None:
+    found = options(name).at_start(0.3)
+    logps = arrays([(-30.0, -45.0, 0.0, 0.0, 8, 9), (-10.0, -20.0, 0.0, 0.0, 4, 5)])
+    if name == "sft":
+        assert found is None
+    else:
+        np.testing.assert_allclose(options(name)(logps, 0.3), found, rtol=1e-6)
+    for changes in ({"reference_free": True}, {"use_weighting": True}):
+        assert options(name, **changes).at_start(0.3) is None
+
+
 @pytest.mark.parametrize("name", ["cdpo", "robust"])
 def test_without_smoothing_it_is_the_sigmoid_loss(name: str) -> None:
     logps = arrays([(-30.0, -45.0, 2.0, -1.0, 8, 9), (-10.0, -20.0, -30.0, 1.25, 4, 5)])

@@ -16,6 +16,7 @@ def test_constant_is_where_it_starts() -> None:
     beta = BetaSchedule.of(tiny.dpo_config().training)
     assert {beta.at(step) for step in range(12)} == {0.1}
     assert not beta.moves
+    assert str(beta) == "β 0.1"
     assert BetaSchedule.of(tiny.dpo_config().training, guarded=True).moves
 
 
@@ -24,6 +25,7 @@ def test_from_beta_at_the_first_step_to_its_end_at_the_last(shape: str, middle: 
     config = tiny.dpo_config(training_beta_schedule=shape, training_beta_end=0.5, training_max_steps=11)
     beta = BetaSchedule.of(config.training)
     assert beta.moves
+    assert str(beta) == f"β from 0.1 to 0.5 ({shape})"
     assert [beta.at(0), beta.at(5), beta.at(10)] == pytest.approx([0.1, middle, 0.5])
     assert beta.at(11) == pytest.approx(0.5)  # asked for after the last update
 
