@@ -85,7 +85,12 @@ def answers(config: TrainingConfig, platform: Platform | None = None) -> list[st
             "training.batch_size: auto: what was measured to be the fastest on this machine for this model, adapter and"
             " lengths; an optimizer step sees gradient_accumulation_steps times as many pairs"
         )
-    if compute.num_devices > 1 and training.batch_size != AUTO:
+    if training.batch_tokens is not None:
+        said.append(
+            f"training.batch_tokens: {training.batch_tokens}: a batch takes as many pairs as fit, padding counted;"
+            " batch_size has no say"
+        )
+    elif compute.num_devices > 1 and training.batch_size != AUTO:
         pairs = training.batch_size * training.gradient_accumulation_steps
         said.append(
             f"compute.num_devices: {compute.num_devices}: one device; an optimizer step sees"

@@ -99,6 +99,14 @@ class Training(Section):
         " on this machine for this model, adapter and lengths, and measures first where none was.",
         json_schema_extra={"unit": "pairs", "allowed": f"a whole number from 1 to {_MOST_PAIRS}, or auto"},
     )
+    batch_tokens: Whole | None = Field(
+        default=None,
+        description="Tokens in one forward pass, padding and both responses of a pair counted: as many pairs as fit."
+        " Takes the place of batch_size.",
+        ge=1,
+        le=_MANY,
+        json_schema_extra=_unit("tokens"),
+    )
     gradient_accumulation_steps: Whole = Field(
         default=1,
         description="Batches summed into one optimizer step; the effective batch is batch_size times this.",
@@ -163,15 +171,18 @@ class Training(Section):
     )
 
     def conflicts(self) -> list[tuple[str, str]]:
+        found = []
         if self.warmup_steps >= self.max_steps:
-            return [
+            found.append(
                 (
                     "warmup_steps",
                     f"{self.warmup_steps} must be less than max_steps ({self.max_steps}),"
                     " or the learning rate never reaches its peak",
                 )
-            ]
-        return []
+            )
+        if self.batch_tokens is not None and self.batch_size == AUTO:
+            found.append(("batch_tokens", "takes the place of batch_size, which is auto: leave one of them out"))
+        return found
 
 
 class Adapter(Section):

@@ -150,6 +150,7 @@ class BatchStream:
     """
 
     def __init__(self, lengths: Sequence[int], size: Size, seed: int, position: int = 0) -> None:
+        refuse_what_no_batch_holds(lengths, size)
         self._lengths = lengths
         self._size = size
         self._seed = seed
@@ -199,7 +200,7 @@ def pieces(lengths: Sequence[int], indices: Sequence[int], tokens: int) -> list[
 
 
 def in_order(lengths: Sequence[int], size: Size) -> list[list[int]]:
-    """All indices by length, for evaluation."""
+    """All indices by length, for evaluation; one that no batch has room for is a batch of its own."""
     return _filled(sorted(range(len(lengths)), key=lambda i: lengths[i]), lengths, size)
 
 
@@ -209,16 +210,22 @@ def _filled(order: list[int], lengths: Sequence[int], size: Size) -> list[list[i
         return [order[i : i + size] for i in range(0, len(order), size)]
     batches: list[list[int]] = []
     for index in order:
-        if not (holds := size.holds(lengths[index])):
-            raise UserError(
-                f"training.batch_tokens: {size.tokens} has no room for the longest row, {size.rows} x "
-                f"{padded_width(lengths[index])} tokens with padding: set it to "
-                f"{size.rows * padded_width(lengths[index])} or more, or lower data.max_response_length"
-            )
-        if not batches or len(batches[-1]) >= holds:
+        if not batches or len(batches[-1]) >= size.holds(lengths[index]):
             batches.append([])
         batches[-1].append(index)
     return batches
+
+
+def refuse_what_no_batch_holds(lengths: Sequence[int], size: Size) -> None:
+    """A budget is there so that memory suffices: it is not overdrawn for one long row."""
+    longest = max(lengths)
+    if isinstance(size, Budget) and not size.holds(longest):
+        needed = size.rows * padded_width(longest)
+        raise UserError(
+            f"training.batch_tokens: {size.tokens} has no room for the longest row, {size.rows} x "
+            f"{padded_width(longest)} tokens with padding: set it to {needed} or more, or lower "
+            "data.max_response_length"
+        )
 
 
 def _usual(lengths: Sequence[int], size: Budget) -> int:

@@ -12,7 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from core.data.batches import Batch, arrays, collate, in_order
+from core.data.batches import Batch, Size, arrays, collate, in_order
 from core.data.tokenize import Tokens
 from core.evaluation.intervals import Z
 from core.generation.sampling import sample
@@ -65,7 +65,7 @@ class DPO:
         *,
         loss: PairLoss,
         beta: float,
-        batch_size: int,
+        batch_size: Size,
         kl_target: float,
         write_model: Callable[[Path], None],
         sharing: bool = True,

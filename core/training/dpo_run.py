@@ -10,6 +10,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from core.config import DPOConfig
+from core.data.batches import examples_per_batch
 from core.data.tokenize import Tokens
 from core.errors import UserError
 from core.evaluation.intervals import mean_interval, wilson
@@ -27,7 +28,7 @@ from core.training.dpo import DPO, PolicyKL
 from core.training.guard import Guard, told
 from core.training.loop import Outcome, fit
 from core.training.losses import PairLoss
-from core.training.prepare import claim_output, evaluated, load_for, load_pairs, plan_of, use_machine
+from core.training.prepare import batch_limit, claim_output, evaluated, load_for, load_pairs, plan_of, use_machine
 from core.training.reference_cache import ReferenceCache
 from core.training.schedules import BetaSchedule
 
@@ -100,7 +101,7 @@ def objective_for(
         validation,
         loss=PairLoss.of(config.training),
         beta=config.training.beta,
-        batch_size=config.training.batch_size,
+        batch_size=batch_limit(config),
         kl_target=config.constraints.kl_target,
         write_model=write_model,
         known=known,
@@ -117,11 +118,14 @@ def run(context: Context) -> None:
     train = load_pairs(context, policy, config.data.train_file, config)
     validation = load_pairs(context, policy, config.data.validation_file, config)
     data_hashes = context.reads(config.data.train_file, config.data.validation_file)
-    pairs_a_step = config.training.batch_size * config.training.gradient_accumulation_steps
+    limit = batch_limit(config)
+    together = limit if isinstance(limit, int) else examples_per_batch([pair.length for pair in train], limit)
+    pairs_a_step = together * config.training.gradient_accumulation_steps
+    source = f"{'batch_size' if isinstance(limit, int) else 'batch_tokens'} x gradient_accumulation_steps"
     facts.record(
         context.db,
         Fact("dpo.config_valid", 1.0, run=me, source=context.run.config_path or "configuration accepted"),
-        Fact("dpo.batch_size", pairs_a_step, unit="pairs", run=me, source="batch_size x gradient_accumulation_steps"),
+        Fact("dpo.batch_size", pairs_a_step, unit="pairs", run=me, source=source),
         Fact("dpo.checkpoints", config.training.save_steps, unit="steps", run=me, source="save_steps and the best one"),
         Fact("dpo.logging", 1.0, run=me, source="metrics and log in runs.db"),
         Fact("dpo.started", 1.0, run=me, source=f"{len(train)} pairs", inputs={**model_hashes, **data_hashes}),

@@ -15,7 +15,7 @@ import mlx.optimizers as optim
 from mlx.utils import tree_map
 
 from core.config.models import Optimization
-from core.data.batches import BatchStream
+from core.data.batches import BatchStream, Size
 from core.errors import UserError
 from core.models.gradient_checkpointing import gradient_checkpointing
 from core.store import artifacts, runs
@@ -86,7 +86,7 @@ class Plan:
     """How long and how fast; the names are the configuration's."""
 
     learning_rate: float
-    batch_size: int
+    batch_size: Size
     gradient_accumulation_steps: int
     max_steps: int
     warmup_steps: int

@@ -308,7 +308,10 @@ def forecast(workspace: Workspace, config: TrainingConfig, limit: MemoryLimit | 
     shape, lengths = read_shape(folder), lengths_of(workspace, config)
     swapped = _reference_from_disk(workspace, config, folder)
     size, note = config.training.batch_size, ""
-    if size == AUTO:
+    if (tokens := config.training.batch_tokens) is not None:
+        rows = 1 if isinstance(config, SFTConfig) else 2
+        size, note = max(1, tokens // (rows * lengths.longest)), " (training.batch_tokens)"
+    elif size == AUTO:
         size, note = starting_point(shape, config, lengths, limit, look(workspace.root).chip)
         note = f" ({note})"
     found = estimate(shape, config, lengths, batch_size=size, reference_from_disk=swapped)
@@ -377,7 +380,10 @@ def _mends(
         changes: dict[str, int | bool | str] = {"compute.gradient_checkpointing": True} if recompute else {}
         if smaller != size:
             steps = config.training.gradient_accumulation_steps * size // smaller
-            changes |= {"training.batch_size": smaller, "training.gradient_accumulation_steps": steps}
+            key, value = "training.batch_size", smaller
+            if config.training.batch_tokens is not None:
+                key, value = "training.batch_tokens", config.training.batch_tokens * smaller // size
+            changes |= {key: value, "training.gradient_accumulation_steps": steps}
         found.append(Mend(changes, bytes_))
     blocks = shape.blocks if config.adapter.num_layers < 0 else config.adapter.num_layers
     if config.adapter.type == "full":

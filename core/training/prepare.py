@@ -12,6 +12,7 @@ import numpy as np
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
 from core.config import DPOConfig, SFTConfig, TrainingConfig, answers, plan_for
+from core.data.batches import Budget, Size
 from core.data.examples import Example, read_examples
 from core.data.jsonl import BadRow
 from core.data.pairs import Pair, read_pairs
@@ -117,6 +118,14 @@ def _checked(tokens: Tokens, vocabulary: int) -> Tokens:
     return tokens
 
 
+def batch_limit(config: TrainingConfig) -> Size:
+    """How large a batch may be: by tokens where that is asked for, else so many pairs (SFT: examples)."""
+    training = config.training
+    if training.batch_tokens is None:
+        return training.batch_size
+    return Budget(training.batch_tokens, rows=1 if isinstance(config, SFTConfig) else 2)
+
+
 def plan_of(config: TrainingConfig) -> Plan:
     training = config.training
     beta = guard = None
@@ -125,7 +134,7 @@ def plan_of(config: TrainingConfig) -> Plan:
         beta = BetaSchedule.of(config.training, guarded=guard is not None and guard.action == "raise_beta")
     return Plan(
         learning_rate=training.learning_rate,
-        batch_size=training.batch_size,
+        batch_size=batch_limit(config),
         gradient_accumulation_steps=training.gradient_accumulation_steps,
         max_steps=training.max_steps,
         warmup_steps=training.warmup_steps,

@@ -13,7 +13,7 @@ import mlx.nn as nn
 import numpy as np
 import numpy.typing as npt
 
-from core.data.batches import collate, in_order
+from core.data.batches import Size, collate, in_order
 from core.data.pairs import Pair
 from core.data.tokenize import Limits, Tokens, tokenize
 from core.models.reward_head import RewardModel
@@ -66,12 +66,11 @@ class Reward:
         validation: Sequence[Comparison],
         *,
         center: float,
-        batch_size: int,
+        batch_size: Size,
         write_model: Callable[[Path], None],
     ) -> None:
         self.model: nn.Module = model
         self.lengths = [pair.length for pair in train]
-        self.memory: dict[str, Array] = {}
         self.write_model = write_model
         self._rewards = model
         self._train = train
@@ -144,7 +143,7 @@ def rows(model: RewardModel, pairs: Sequence[Tokens]) -> tuple[Array, Array]:
 def rewards_of(
     model: RewardModel,
     pairs: Sequence[Tokens],
-    batch_size: int,
+    batch_size: Size,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Scores | None:
     """Rewards of chosen and rejected responses, (pairs, 2), in their order; None when interrupted on the way."""

@@ -26,7 +26,7 @@ from core.training import checkpoints
 from core.training.context import Context
 from core.training.control import Stopped
 from core.training.loop import Outcome, fit
-from core.training.prepare import LeftOut, claim_output, evaluated, load_rows, plan_of, use_machine
+from core.training.prepare import LeftOut, batch_limit, claim_output, evaluated, load_rows, plan_of, use_machine
 from core.training.reward import Comparison, Reward, Scores, compare, rewards_of, summary
 from core.training.sft_run import keep_earlier
 from core.workspace import write_private
@@ -56,7 +56,7 @@ def run(context: Context) -> None:
         train,
         evaluated(validation, config.training.eval_pairs, config.training.seed),
         center=config.training.center_rewards_coefficient,
-        batch_size=config.training.batch_size,
+        batch_size=batch_limit(config),
         write_model=write_model,
     )
     outcome = fit(objective, plan_of(config), context, folder)
@@ -151,7 +151,7 @@ def score_both(
         drawn = evaluated(list(pairs), training.scored_pairs, training.seed)
         context.progress(outcome.state.step, training.max_steps, f"scoring {len(drawn)} {split} pairs")
         tokens = [pair.tokens for pair in drawn]
-        rewards = rewards_of(loaded.model, tokens, training.batch_size, context.control.wants_stop)
+        rewards = rewards_of(loaded.model, tokens, batch_limit(config), context.control.wants_stop)
         if rewards is None:
             context.control.raise_if_stopping()
             raise Stopped(leaving=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import mlx.core as mx
 import mlx.nn as nn
 
-from core.data.batches import arrays, collate, in_order
+from core.data.batches import Size, arrays, collate, in_order
 from core.data.tokenize import Tokens
 from core.models.head import Head
 
@@ -25,7 +25,7 @@ class SFT:
         train: Sequence[Tokens],
         validation: Sequence[Tokens],
         *,
-        batch_size: int,
+        batch_size: Size,
         write_model: Callable[[Path], None],
     ) -> None:
         self.model = model

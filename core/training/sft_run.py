@@ -15,7 +15,7 @@ from core.store.facts import Fact
 from core.training import checkpoints
 from core.training.context import Context
 from core.training.loop import fit
-from core.training.prepare import claim_output, evaluated, load_examples, load_for, plan_of, use_machine
+from core.training.prepare import batch_limit, claim_output, evaluated, load_examples, load_for, plan_of, use_machine
 from core.training.sft import SFT
 
 
@@ -61,7 +61,7 @@ def run(context: Context) -> None:
         base.model,
         train,
         held_out,
-        batch_size=config.training.batch_size,
+        batch_size=batch_limit(config),
         write_model=write_model,
     )
     outcome = fit(objective, plan_of(config), context, folder)

@@ -55,12 +55,14 @@ def test_a_budget_is_kept_and_used(lengths: list[int], size: Budget, seed: int, 
 
 def test_a_row_that_no_batch_can_hold() -> None:
     with pytest.raises(UserError) as refused:
-        epoch_order([10, 301], Budget(600, 2), 0, 0)
+        BatchStream([10, 301], Budget(600, 2), 0)
     assert str(refused.value) == (
         "training.batch_tokens: 600 has no room for the longest row, 2 x 304 tokens with padding: set it to 608 or "
         "more, or lower data.max_response_length"
     )
-    assert len(epoch_order([10, 301], Budget(608, 2), 0, 0)) == 2
+    assert len(BatchStream([10, 301], Budget(608, 2), 0).take()) == 1
+    # In an evaluation, which takes less memory, it stands alone.
+    assert in_order([301, 10, 20], Budget(600, 2)) == [[1, 2], [0]]
 
 
 @given(lengths=LENGTHS, size=st.integers(1, 9), seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 50))
