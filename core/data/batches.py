@@ -69,16 +69,19 @@ class Batch:
 
 def padded_width(tokens: int) -> int:
     """Of a row: on a GPU, where a step is compiled for each shape, multiples of 32, and beyond 512 an eighth apart."""
-    return _steps(tokens, _pad_to(), eighths=1)
+    return in_steps(tokens, _pad_to(), eighths=1)
 
 
 def padded_count(positions: int) -> int:
     """Of the response positions of a batch, which vary more than its width: on a GPU a quarter apart beyond 128."""
-    return _steps(positions, _pad_to(), eighths=2)
+    return in_steps(positions, _pad_to(), eighths=2)
 
 
-def _steps(count: int, least: int, eighths: int) -> int:
-    """Up to a multiple of `least`, or of so many eighths of the power of two below where that is more."""
+def in_steps(count: int, least: int, eighths: int) -> int:
+    """Up to a multiple of `least`, or of so many eighths of the power of two below where that is more.
+
+    Steps of 8 and less are for alignment alone, where no shape is compiled: they stay as they are.
+    """
     coarse = eighths << max(0, (count - 1).bit_length() - 4) if least > 8 else 1
     return _round_up(count, max(least, coarse))
 

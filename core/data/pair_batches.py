@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.data.batches import Floats, Ints
+from core.data.batches import Floats, Ints, in_steps
 from core.data.tokenize import Tokens
 
 # What attention over two parts and the bookkeeping cost, as a share of the work on tokens: below this gain the prompt
@@ -59,7 +59,7 @@ def share_prompts(pairs: Sequence[Tokens], multiple: int) -> bool:
 def collate_pairs(
     examples: Sequence[Tokens], indices: Sequence[int], *, shared: bool, multiple: int, tail_weight: float = 1.0
 ) -> PairBatch:
-    """One batch of the pairs at `indices`; widths are rounded up to `multiple`, for few shapes."""
+    """One batch of the pairs at `indices`; widths are rounded up to `multiple` and coarser steps, for few shapes."""
     pairs = [examples[i] for i in indices]
     prompts, responses, whole = _widths(pairs, multiple)
     width = responses if shared else whole
@@ -83,7 +83,7 @@ def collate_pairs(
             together = min(len(response), len(pair.responses[1 - which]))
             weights.extend([1.0] * together + [tail_weight] * (len(response) - together))
             counts.append(len(response))
-    fill = -len(positions) % multiple
+    fill = in_steps(len(positions), multiple, eighths=2) - len(positions)
     left = None
     if shared:
         left = np.zeros((len(pairs), prompts), np.int32)
@@ -110,5 +110,5 @@ def _widths(pairs: Sequence[Tokens], multiple: int) -> tuple[int, int, int]:
         max(len(response) for pair in pairs for response in pair.responses),
         max(pair.length for pair in pairs) - 1,
     )
-    prompts, responses, whole = (-(-n // multiple) * multiple for n in longest)
+    prompts, responses, whole = (in_steps(n, multiple, eighths=1) for n in longest)
     return prompts, responses, whole
