@@ -39,10 +39,13 @@ class _Chart:
 _CHARTS = (
     _Chart("loss", (_train("loss"), _eval("eval_loss"))),
     _Chart("margin", (_train("rewards/margins"), _eval("eval_rewards/margins")), ("≥", "preference_gap_target")),
+    _Chart("margin", (_train("margin"), _eval("eval_margin"))),
     _Chart("kl", (_eval("kl_divergence", "exact"), _eval("eval_kl_divergence")), ("≤", "kl_target")),
     _Chart("accuracy", (_train("rewards/accuracies"), _eval("eval_rewards/accuracies"))),
+    _Chart("accuracy", (_train("accuracy"), _eval("eval_accuracy"))),
     _Chart("perplexity", (_eval("eval_perplexity"),), log=True),
     _Chart("rewards", (_train("rewards/chosen", "chosen"), _train("rewards/rejected", "rejected"))),
+    _Chart("rewards", (_train("max_reward", "max"), _train("mean_reward", "mean"), _train("min_reward", "min"))),
     _Chart("examples/s", (_train("examples_per_second"),)),
     _Chart("grad norm", (_train("grad_norm"),)),
     _Chart("learning rate", (_Drawn("learning_rate", smooth=False),)),
@@ -51,6 +54,10 @@ _CHARTS = (
     _Chart("epoch", (_Drawn("epoch", smooth=False),)),
     _Chart("log-probs", (_train("logps/chosen", "chosen"), _train("logps/rejected", "rejected"))),
     _Chart("eval rewards", (_eval("eval_rewards/chosen", "chosen"), _eval("eval_rewards/rejected", "rejected"))),
+    _Chart(
+        "eval rewards",
+        (_eval("eval_max_reward", "max"), _eval("eval_mean_reward", "mean"), _eval("eval_min_reward", "min")),
+    ),
     _Chart("eval log-probs", (_eval("eval_logps/chosen", "chosen"), _eval("eval_logps/rejected", "rejected"))),
 )
 _KNOWN = {drawn.metric for chart in _CHARTS for drawn in chart.drawn}

@@ -94,6 +94,7 @@ _KEY_FACTS = (
     ("dpo.kl_divergence", "kl"),
     ("dpo.preference_accuracy", "acc"),
     ("dpo.preference_gap", "gap"),
+    ("reward.validation_accuracy", "acc"),
     ("sft.perplexity", "ppl"),
     ("data.pairs", "pairs"),
     ("data.preference_gap", "gap"),

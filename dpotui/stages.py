@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ConfigKind = Literal["sft", "dpo"]
+ConfigKind = Literal["sft", "reward", "dpo"]
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """A run that can be started: its kind, what a person calls it, and the configuration it is usually started with."""
 
-    kind: Literal["sft", "data_check", "init_check", "dpo"]
+    kind: Literal["sft", "data_check", "init_check", "reward", "dpo"]
     title: str
     config: str  # from the workspace
     model: ConfigKind
@@ -45,7 +45,12 @@ STAGES = (
         ("init_check",),
         Action("init_check", "check of policy and reference", "configs/dpo_config.yaml", "dpo"),
     ),
-    Stage(4, "Preference modeling", ("reward",), hint=_SIGN),
+    Stage(
+        4,
+        "Preference modeling",
+        ("reward",),
+        Action("reward", "reward model training", "configs/reward_config.yaml", "reward"),
+    ),
     Stage(5, "DPO optimization", ("dpo", "sweep"), Action("dpo", "DPO training", "configs/dpo_config.yaml", "dpo")),
     Stage(6, "Iterative training", hint=_SIGN),
     Stage(7, "Evaluation and monitoring", ("evaluate",), hint=_SIGN),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from core.config import DPOConfig, SFTConfig, answers, load_config
+from core.config import CONFIGS, TrainingConfig, answers, load_config
 from core.engine.client import ensure_engine, reap, submit
 from core.errors import UserError
 from core.store import open_store, runs
@@ -16,7 +16,7 @@ from core.store.runs import Kind
 from core.workspace import open_workspace
 from dpotui.commands.follow import finish, follow
 
-KINDS: dict[str, Kind] = {"sft": "sft", "dpo": "dpo", "init": "init_check"}
+KINDS: dict[str, Kind] = {"sft": "sft", "reward": "reward", "dpo": "dpo", "init": "init_check"}
 
 
 @click.command("train")
@@ -40,7 +40,7 @@ def command(
     as_json: bool,
     folder: Path,
 ) -> None:
-    """Train: `sft` or `dpo`; `init` checks the policy that DPO would start from (stage 3).
+    """Train: `sft`, `reward` or `dpo`; `init` checks the policy that DPO would start from (stage 3).
 
     The run is executed by a detached engine: closing this terminal does not end it. Ctrl-C stops it at the next step
     with a checkpoint.
@@ -63,10 +63,9 @@ def command(
             raise UserError(f"{resume} is a run of kind {run.kind}: 'dpotui runs resume {resume}' takes any kind")
         runs.requeue(db, resume)
     else:
-        default = workspace.configs / ("sft_config.yaml" if what == "sft" else "dpo_config.yaml")
-        path = config_path.absolute() if config_path is not None else default
-        config: DPOConfig | SFTConfig
-        config = load_config(path, SFTConfig, overrides) if kind == "sft" else load_config(path, DPOConfig, overrides)
+        read = "dpo" if what == "init" else what
+        path = config_path.absolute() if config_path is not None else workspace.configs / f"{read}_config.yaml"
+        config: TrainingConfig = load_config(path, CONFIGS[read], overrides)
         if detach and not as_json:
             # Who stays reads them in the run's log.
             for sentence in answers(config):

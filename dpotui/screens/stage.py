@@ -110,6 +110,8 @@ class StageHead(Lines):
 _FOLLOWED = (
     ("loss", "loss", ""),
     ("rewards/margins", "margin", ""),
+    ("margin", "margin", ""),
+    ("accuracy", "accuracy", ""),
     ("kl_divergence", "kl", ""),
     ("eval_perplexity", "perplexity", ""),
     ("examples_per_second", "", " ex/s"),

@@ -21,7 +21,7 @@ from dpotui.screens.dialogs import DIALOG_CSS, text
 from dpotui.stages import ACTIONS, Action
 
 if TYPE_CHECKING:
-    from core.config import DPOConfig, SFTConfig
+    from core.config import TrainingConfig
     from dpotui.app import Workbench
 
 # Errors of a configuration that are shown at once; the rest shows when these are mended.
@@ -97,18 +97,15 @@ class Start(ModalScreen[str | None]):
         else:
             self._show(_summary(config), "")
 
-    def _load(self) -> DPOConfig | SFTConfig:
-        from core.config import DPOConfig, SFTConfig, load_config
+    def _load(self) -> TrainingConfig:
+        from core.config import CONFIGS, load_config
 
         path = self._workspace.path(self.query_one("#config", Input).value.strip())
         try:
             overrides = shlex.split(self.query_one("#overrides", Input).value)
         except ValueError as error:
             raise UserError(f"changed keys: {error}: quote a value with blanks in it") from None
-        kind = SFTConfig if self._action.model == "sft" else DPOConfig
-        config = load_config(path, kind, overrides)
-        assert isinstance(config, SFTConfig | DPOConfig)
-        return config
+        return load_config(path, CONFIGS[self._action.model], overrides)
 
     @property
     def _workspace(self) -> Workspace:
@@ -159,7 +156,7 @@ class Start(ModalScreen[str | None]):
         return run.id
 
 
-def _summary(config: DPOConfig | SFTConfig) -> str:
+def _summary(config: TrainingConfig) -> str:
     training = config.training
     together = training.batch_size * training.gradient_accumulation_steps
     beta = f", beta {training.beta:g}" if hasattr(training, "beta") else ""
