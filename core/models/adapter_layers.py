@@ -2,7 +2,7 @@
 
 mlx-lm multiplies a bfloat16 input by a float32 matrix, which makes a float32 copy of the input in every layer and keeps
 it for the backward pass. Here the small matrix is rounded instead: less memory, half-precision matrix units, and in
-float32 the same numbers to the bit. Parameters and files are mlx-lm's.
+float32 the same numbers but for rounding. Parameters and files are mlx-lm's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ Array = mx.array
 
 class LoRALinear(lora.LoRALinear):  # type: ignore[misc]  # mlx-lm's layers come without types
     def __call__(self, x: Array) -> Array:
-        return _sum(self.linear(x), self.scale * _low_rank(self, x))
+        # One operation for B, its scale and the sum: their results, each as large as y, are not kept for the gradient.
+        y: Array = self.linear(x)
+        return mx.addmm(y, self.dropout(x) @ self.lora_a.astype(x.dtype), self.lora_b.astype(x.dtype), self.scale)
 
 
 class LoRASwitchLinear(lora.LoRASwitchLinear):  # type: ignore[misc]
