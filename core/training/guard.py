@@ -101,7 +101,7 @@ class Guard:
         back_to = self._back(state)
         words = "the guard stops the run"
         if self.action != "stop":
-            words = f"{state.actions} actions did not hold it, {words}"
+            words = f"{state.actions} action{'s' * (state.actions != 1)} did not hold it, {words}"
         if back_to is not None:
             words += f" with the weights of step {back_to}"
         self._note(state, step, kl, "stop", back_to)
