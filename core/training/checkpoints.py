@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from core.errors import UserError
 from core.models.save import recover, whole_folder
+from core.training.gradients import LossScale
 from core.training.guard import GuardState
 
 STATE = "trainer_state.json"
@@ -43,6 +44,7 @@ class TrainerState:
     first_eval: dict[str, float] = field(default_factory=dict)
     best_eval: dict[str, float] = field(default_factory=dict)
     guard: GuardState = field(default_factory=GuardState)
+    loss_scale: LossScale = field(default_factory=LossScale)
 
 
 def name(step: int) -> str:
@@ -85,7 +87,9 @@ def restore(checkpoint: Path, model: nn.Module, optimizer: optim.Optimizer) -> T
     try:
         written = json.loads((checkpoint / STATE).read_text("utf-8"))
         arrays = mx.load(str(checkpoint / WEIGHTS))
-        state = TrainerState(**{**written["state"], "guard": GuardState(**written["state"].get("guard", {}))})
+        parts = {"guard": GuardState, "loss_scale": LossScale}
+        found = written["state"]
+        state = TrainerState(**{**found, **{name: kind(**found.get(name, {})) for name, kind in parts.items()}})
         high, low = written["random"]
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise UserError(f"{checkpoint} cannot be read ({error}): remove it to resume from the one before") from error

@@ -12,7 +12,6 @@ from typing import Any, Protocol, runtime_checkable
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
-from mlx.utils import tree_map
 
 from core.config.models import Optimization
 from core.data.batches import BatchStream, Size
@@ -23,6 +22,7 @@ from core.training import checkpoints
 from core.training.checkpoints import TrainerState
 from core.training.context import Context
 from core.training.control import Stopped
+from core.training.gradients import LossScale, gradient_function, sum_gradients
 from core.training.guard import Guard, told
 from core.training.optimization import clip, global_norm, learning_rate, make_optimizer
 from core.training.schedules import BetaSchedule
@@ -126,14 +126,15 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
     model, control = objective.model, context.control
     optimizer = make_optimizer(plan.optimization)
     optimizer.init(model.trainable_parameters())
-    state = TrainerState()
+    state = TrainerState(loss_scale=LossScale.of(model))
     earlier = checkpoints.listing(folder)
     if earlier:
         state = checkpoints.restore(earlier[-1][1], model, optimizer)
         context.log(f"resumed from {earlier[-1][1].name}: goes on with step {state.step + 1}")
     stream = BatchStream(objective.lengths, plan.batch_size, plan.seed, state.position)
     # A step is compiled where kernels are launched one by one; on the CPU that gains nothing.
-    gradients = _gradients(objective, compiled=mx.default_device() == mx.Device(mx.gpu))
+    on_gpu = mx.default_device() == mx.Device(mx.gpu)
+    gradients = gradient_function(objective, compiled=on_gpu, scaled=state.loss_scale.value > 0)
     relative_folder = context.workspace.relative(folder)
     # The checkpoint on disk knows of this step and of this evaluation.
     saved = (state.step, state.evaluated) if earlier else None
@@ -192,7 +193,7 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
         if not math.isfinite(found["eval_loss"]):
             raise UserError(
                 f"step {state.step}: the validation loss is {found['eval_loss']}: "
-                + ("lower training.learning_rate, or set compute.fp16: false" if state.step else _BROKEN)
+                + ("lower training.learning_rate, or set compute.dtype: float32" if state.step else _BROKEN)
             )
         state.evaluated, state.last_eval = state.step, found
         state.first_eval = state.first_eval or found
@@ -250,20 +251,6 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
     return Outcome(state, best, eligible, state.best_eval if eligible else state.last_eval)
 
 
-def _gradients(objective: Objective, *, compiled: bool) -> Callable[..., Any]:
-    function = nn.value_and_grad(objective.model, objective.loss)
-
-    def with_metrics(*arrays: Array) -> Any:
-        # value_and_grad differentiates the first of what the loss returns.
-        return function(*arrays)
-
-    if compiled:
-        # Without the random state as input and output, dropout would draw one mask for ever.
-        shared = [objective.model.state, mx.random.state]
-        return mx.compile(with_metrics, inputs=shared, outputs=shared)
-    return with_metrics
-
-
 def _step(
     objective: Objective,
     gradients: Callable[..., Any],
@@ -277,33 +264,26 @@ def _step(
     started = time.perf_counter()
     if plan.beta is not None and isinstance(objective, HasBeta):
         objective.beta = plan.beta.at(state.step, state.guard.beta_factor)
-    total: Any = None
-    sums: dict[str, Array] = {}
-    tokens = sequences = 0
-    for _ in range(plan.gradient_accumulation_steps):
-        for indices in objective.pieces(stream.take()):
-            (loss, count, metrics), grads = gradients(*objective.batch(indices))
-            total = grads if total is None else tree_map(mx.add, total, grads)
-            for key, value in {"loss": loss, "examples": count, **metrics}.items():
-                sums[key] = sums[key] + value if key in sums else value
-            tokens += objective.tokens(indices)
-            sequences += len(indices)
-            mx.eval(total, sums)
-    count = sums["examples"]
-    total = tree_map(lambda g: g / count.astype(g.dtype), total)
-    norm = global_norm(total)
+    batches = [piece for _ in range(plan.gradient_accumulation_steps) for piece in objective.pieces(stream.take())]
+    while True:
+        total, sums = sum_gradients(objective, gradients, batches, state.loss_scale.value)
+        gradient_norm = float(norm := global_norm(total))
+        if math.isfinite(gradient_norm) or not math.isfinite(float(sums["loss"])) or not state.loss_scale.shrink():
+            break
+        # The same pairs again: none is left out of an epoch.
+        context.log(f"step {state.step + 1}: float16 overflowed, again with the loss times {state.loss_scale.value:g}")
     scheduler = plan.optimization.lr_scheduler
     rate = learning_rate(plan.learning_rate, scheduler, plan.warmup_steps, plan.max_steps, state.step)
     rate *= state.guard.rate_factor
     optimizer.learning_rate = rate
-    gradient_norm = float(norm)
     if not math.isfinite(gradient_norm):
         raise UserError(
             f"step {state.step + 1}: the gradient is {gradient_norm}, training cannot go on: "
-            "lower training.learning_rate, or set compute.fp16: false"
+            "lower training.learning_rate, or set compute.dtype: float32"
         )
     optimizer.update(objective.model, clip(total, norm, plan.optimization.max_grad_norm))
     mx.eval(objective.model.trainable_parameters(), optimizer.state)
+    state.loss_scale.keep()
     state.step += 1
     window = state.window
     for key, value in sums.items():
@@ -313,8 +293,9 @@ def _step(
     if plan.beta is not None and plan.beta.moves:
         window["beta"] = plan.beta.at(state.step - 1, state.guard.beta_factor)
     seconds = time.perf_counter() - started
-    for key, value in {"tokens": tokens, "sequences": sequences, "updates": 1, "seconds": seconds}.items():
-        window[key] = window.get(key, 0.0) + value
+    tokens, sequences = sum(map(objective.tokens, batches)), sum(map(len, batches))
+    for key, number in {"tokens": tokens, "sequences": sequences, "updates": 1, "seconds": seconds}.items():
+        window[key] = window.get(key, 0.0) + number
 
 
 def _report(plan: Plan, stream: BatchStream, state: TrainerState, context: Context) -> None:
@@ -341,7 +322,7 @@ def _report(plan: Plan, stream: BatchStream, state: TrainerState, context: Conte
 # Of what a report says the last value, not the mean.
 _NEWEST: tuple[str, ...] = ("learning_rate", "beta")
 
-_BROKEN = "the model gives no numbers before it was trained: set compute.fp16: false, or look at its weights"
+_BROKEN = "the model gives no numbers before it was trained: set compute.dtype: float32, or look at its weights"
 
 # What a line of the log says of each metric, short enough for 80 columns.
 _WORDS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 
 from core.config.models import Optimization
 from core.config.optimizers import options
@@ -129,23 +129,23 @@ class Float32(optim.Optimizer):  # type: ignore[misc]
     def init(self, parameters: dict[str, Any]) -> None:
         flat = tree_flatten(parameters)
         self._master = {name: value.astype(mx.float32) for name, value in flat if value.dtype != mx.float32}
-        self.inner.init(self._exact(parameters))
+        self.inner.init(self._exact(parameters, parameters))
 
     def apply_gradients(self, gradients: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
-        exact: dict[str, Any] = self.inner.apply_gradients(float32(gradients), self._exact(parameters))
+        exact: dict[str, Any] = self.inner.apply_gradients(float32(gradients), self._exact(gradients, parameters))
         if not self._master:
             return exact
-        kinds = {name: value.dtype for name, value in tree_flatten(parameters)}
-        flat = tree_flatten(exact)
-        self._master = {name: value for name, value in flat if name in self._master}
-        rounded: dict[str, Any] = tree_unflatten([(name, value.astype(kinds[name])) for name, value in flat])
+        self._master = {name: value for name, value in tree_flatten(exact) if name in self._master}
+        rounded: dict[str, Any] = tree_map(lambda value, old: value.astype(old.dtype), exact, parameters)
         return rounded
 
-    def _exact(self, parameters: dict[str, Any]) -> dict[str, Any]:
+    def _exact(self, like: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters that `like` has, in float32."""
         if not self._master:
             return parameters
-        flat = [(name, self._master.get(name, value)) for name, value in tree_flatten(parameters)]
-        exact: dict[str, Any] = tree_unflatten(flat)
+        exact: dict[str, Any] = tree_map_with_path(
+            lambda name, _, value: self._master.get(name, value), like, parameters
+        )
         return exact
 
     @property

@@ -28,8 +28,8 @@ from core.store import Database, files, open_store
 from core.store.log import Level
 from core.store.runs import Run
 from core.training.context import Context
+from core.training.gradients import gradient_function
 from core.training.loop import Objective
-from core.training.loop import _gradients as gradient_function
 from core.training.optimization import clip, global_norm, make_optimizer
 from core.workspace import Workspace, open_workspace
 

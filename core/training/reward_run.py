@@ -156,7 +156,7 @@ def score_both(
             context.control.raise_if_stopping()
             raise Stopped(leaving=True)
         if not np.isfinite(rewards).all():
-            raise UserError("a reward is no number: lower training.learning_rate, or set compute.fp16: false")
+            raise UserError("a reward is no number: lower training.learning_rate, or set compute.dtype: float32")
         found[split] = (drawn, rewards)
         values = summary(rewards)
         context.log(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -12,6 +13,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from core.config.models import Optimization
+from core.config.optimizers import OptimizerName
 from core.errors import UserError
 from core.training import checkpoints
 from core.training.checkpoints import TrainerState
@@ -44,7 +46,7 @@ def write(folder: Path, model: nn.Module, objective, optimizer, state: TrainerSt
     return checkpoints.save(folder, state, model, optimizer, {"x": 1}, objective.write_model)
 
 
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "adafactor"])
+@pytest.mark.parametrize("name", get_args(OptimizerName))
 def test_goes_on_to_the_bit(tmp_path: Path, name: str) -> None:
     model, objective, optimizer = trained(name, 3)
     state = TrainerState(

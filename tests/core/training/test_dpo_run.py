@@ -169,7 +169,7 @@ def test_numbers_that_are_none_end_the_run_through_the_engine(
     failed = runs.get(db, run.id)
     assert failed.state == "failed"
     assert failed.error.startswith(word)
-    assert "lower training.learning_rate, or set compute.fp16: false" in failed.error
+    assert "lower training.learning_rate, or set compute.dtype: float32" in failed.error
     assert "\n" not in failed.error
     assert "dpo.finished" not in facts.of_run(db, run.id)
     assert any(line.text == failed.error for line in log.lines(db, run.id, level="error"))

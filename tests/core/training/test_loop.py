@@ -15,7 +15,8 @@ from mlx.utils import tree_flatten
 from core.config.models import Optimization
 from core.models.gradient_checkpointing import gradient_checkpointing
 from core.training.checkpoints import TrainerState
-from core.training.loop import _gradients, _step
+from core.training.gradients import gradient_function
+from core.training.loop import _step
 from core.training.optimization import make_optimizer
 from core.training.sft import SFT
 from tests.core.models.architectures import VOCABULARY
@@ -59,7 +60,7 @@ def updated(kind: str, updates: list[list[list[int]]], optimizer: str = "sgd") -
     state = TrainerState()
     for batches in updates:
         state.window.clear()
-        gradients = _gradients(objective, compiled=False)
+        gradients = gradient_function(objective, compiled=False)
         settings = plan(
             optimization=section, learning_rate=steps.learning_rate, gradient_accumulation_steps=len(batches)
         )
@@ -100,7 +101,7 @@ def test_the_order_of_updates_matters_to_this_test() -> None:
 def test_gradient_is_the_mean_over_pairs() -> None:
     model = adapted()
     objective = dpo(model, PAIRS)
-    gradients = _gradients(objective, compiled=False)
+    gradients = gradient_function(objective, compiled=False)
     alone = []
     for index in range(4):
         _, grads = gradients(*objective.batch([index]))
@@ -151,7 +152,7 @@ def losses_and_gradients(objective: Any, compiled: bool, checkpointed: bool) -> 
     model = objective.model
     model.train()
     mx.random.seed(11)
-    gradients = _gradients(objective, compiled=compiled)
+    gradients = gradient_function(objective, compiled=compiled)
     losses, grads = [], []
     with gradient_checkpointing(model, checkpointed):
         for step in range(6):
@@ -191,7 +192,7 @@ def test_compiled_sees_updated_weights() -> None:
     model = toy()
     objective = sft(model)
     model.eval()
-    gradients = _gradients(objective, compiled=True)
+    gradients = gradient_function(objective, compiled=True)
     section = Optimization(lr_scheduler="constant")
     optimizer = make_optimizer(section)
     state = TrainerState()

@@ -18,9 +18,14 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from core.config.models import Optimization
 from core.config.optimizers import OPTIONS, OptimizerName
-from core.training import checkpoints
+from core.engine.client import submit
+from core.store import runs
+from core.training import checkpoints, sft_run
 from core.training.checkpoints import TrainerState
+from core.training.control import Stopped
 from core.training.optimization import clip, global_norm, learning_rate, make_optimizer
+from tests.core.training import tiny
+from tests.core.training.test_resume import digest, execute
 
 
 def transformers_rate(scheduler: str, warmup: int, total: int, step: int) -> float:
@@ -297,7 +302,7 @@ def test_state_comes_back_to_the_bit(name: str, dtype: mx.Dtype, tmp_path: Path)
     given = {"momentum": 0.9, "nesterov": True} if name == "sgd" else OTHER[name]
     section = Optimization(optimizer=name, optimizer_config={name: given})
     model, optimizer = moved(section, dtype=dtype)
-    checkpoints.save(tmp_path, TrainerState(step=3), model, optimizer, {}, {}, lambda folder: None)
+    checkpoints.save(tmp_path, TrainerState(step=3), model, optimizer, {}, lambda folder: None)
     for step in (3, 4):
         one_more(model, optimizer, step)
     other = Net()
@@ -313,6 +318,23 @@ def test_state_comes_back_to_the_bit(name: str, dtype: mx.Dtype, tmp_path: Path)
     for (key, a), (_, b) in zip(tree_flatten(model.parameters()), tree_flatten(other.parameters()), strict=True):
         assert a.dtype == b.dtype == dtype
         assert mx.array_equal(a, b), key
+
+
+@pytest.mark.parametrize("name", ["muon", "adafactor", "sgd"])
+def test_runs_that_train_every_weight_resume_to_the_bit(tmp_path: Path, name: str) -> None:
+    space, db = tiny.workspace(tmp_path / "w")
+    config = tiny.sft_config(
+        adapter_type="full", optimization_optimizer=name, optimization_optimizer_config={"sgd": {"momentum": 0.9}},
+        training_max_steps=3, training_eval_steps=3, training_save_steps=3, training_warmup_steps=0,
+    )  # fmt: skip
+    whole, parted = (submit(space, db, "sft", config) for _ in range(2))
+    execute(space, db, whole.id, sft_run.run, None)
+    with pytest.raises(Stopped):
+        execute(space, db, parted.id, sft_run.run, 1)
+    mx.random.seed(99)
+    execute(space, db, parted.id, sft_run.run, None)
+    one, other = (space.path(runs.get(db, run.id).output_dir) / "checkpoint-3" for run in (whole, parted))
+    assert digest(one / checkpoints.WEIGHTS) == digest(other / checkpoints.WEIGHTS)
 
 
 @pytest.mark.parametrize("name", NAMES)

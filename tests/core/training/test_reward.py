@@ -20,7 +20,7 @@ from core.data.tokenize import Tokens
 from core.models.adapters import add_adapters
 from core.models.reward_folder import LoadedReward, load_reward
 from core.models.reward_head import RewardModel
-from core.training.loop import _gradients
+from core.training.gradients import gradient_function
 from core.training.optimization import global_norm
 from core.training.reward import TIE, Comparison, Reward, compare, rewards_of, rows, summary
 from tests.core.models.architectures import build
@@ -189,7 +189,7 @@ def test_a_compiled_step_is_the_eager_one() -> None:
     model.unfreeze()
     reward = objective(model, pairs, center=0.01)
     batch = reward.batch([0, 3, 5])
-    eager, compiled = (_gradients(reward, compiled=flag)(*batch) for flag in (False, True))
+    eager, compiled = (gradient_function(reward, compiled=flag)(*batch) for flag in (False, True))
     assert compiled[0][0].item() == pytest.approx(eager[0][0].item(), rel=1e-6)
     for (name, a), (_, b) in zip(tree_flatten(eager[1]), tree_flatten(compiled[1]), strict=True):
         assert np.allclose(np.array(a), np.array(b), atol=1e-6), name
