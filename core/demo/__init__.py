@@ -11,7 +11,7 @@ from core.workspace import Workspace, templates, write_private
 
 SEED = 20
 MODEL = "models/demo-base"
-_CONFIGS = ("sft_config.yaml", "dpo_config.yaml")
+_CONFIGS = ("sft_config.yaml", "reward_config.yaml", "dpo_config.yaml")
 # Shares of the checklists: 90/10 for SFT, 80/20 for preferences.
 _SFT_VALIDATION, _PAIRS_VALIDATION = 0.1, 0.2
 

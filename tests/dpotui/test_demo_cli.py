@@ -45,13 +45,13 @@ def test_the_stages_wait_for_each_other_and_are_queued_once(workspace: Workspace
     make_demo(workspace)
     db = open_store(workspace.database)
     queued = module._queue(workspace, db)
-    assert [runs.get(db, run).kind for run in queued] == ["sft", "data_check", "init_check", "dpo"]
+    assert [runs.get(db, run).kind for run in queued] == ["sft", "data_check", "init_check", "reward", "dpo"]
     assert [runs.get(db, run).parent for run in queued] == [None, *queued[:-1]]
     assert module._queue(workspace, db) == queued
     runs.update(db, queued[0], state="finished")
     runs.update(db, queued[1], state="interrupted")
     assert module._queue(workspace, db) == queued
-    assert [runs.get(db, run).state for run in queued] == ["finished", "queued", "queued", "queued"]
+    assert [runs.get(db, run).state for run in queued] == ["finished", *["queued"] * 4]
     db.close()
 
 
@@ -90,6 +90,8 @@ def test_it_learns(finished: Finished) -> None:
     sft = metrics.summary(db, "sft-001")["eval_loss"]
     assert sft.first > 5
     assert sft.last < 0.5
+    assert metrics.summary(db, "reward-001")["eval_accuracy"].first < 0.65
+    assert metrics.summary(db, "reward-001")["eval_accuracy"].last > 0.85
     assert metrics.summary(db, "dpo-001")["eval_rewards/accuracies"].last > 0.9
     db.close()
 
@@ -98,7 +100,8 @@ def test_it_learns(finished: Finished) -> None:
 def test_the_gates_have_something_to_say(finished: Finished) -> None:
     said = finished[1].stdout
     assert re.search(r"^FAIL +5 KL Divergence ", said, re.M)
-    for passing in ("2 Preference Gap", "2 Pair Count", "2 Unique Prompts", "3 Initial KL Divergence"):
+    for passing in ("2 Preference Gap", "2 Pair Count", "2 Unique Prompts", "3 Initial KL Divergence",
+                    "4 Training Accuracy", "4 Validation Accuracy", "4 Overfitting Gap"):  # fmt: skip
         assert re.search(rf"^PASS +{passing} ", said, re.M)
     assert "2 Decontamination" in said.split("UNKNOWN")[1]
     assert module.CALMER in said
@@ -108,6 +111,7 @@ def test_the_gates_have_something_to_say(finished: Finished) -> None:
 def test_checklist_items_fill_themselves(finished: Finished) -> None:
     said = finished[1].stdout.split("Checklist items that filled themselves")[1]
     assert "[x] Stage 3: Model Initialization  8/8" in said
+    assert "[-] Stage 4: Preference Modeling  7/9" in said
     assert re.search(r"^  \[x\] Pair count: 1536 \(target ≥1000\)  PASS  by fact$", said, re.M)
 
 
@@ -141,7 +145,7 @@ def test_a_calmer_run_passes_the_gate(finished: Finished) -> None:
 def test_again_it_runs_nothing_twice(finished: Finished) -> None:
     done, seconds = _demo(finished[0])
     assert done.returncode == 0
-    assert done.stdout.count("finished") >= 4
+    assert done.stdout.count("finished") >= 5
     assert "(before)" in done.stdout
     assert seconds < 20
     db = open_store(open_workspace(finished[0] / "zoo").database)

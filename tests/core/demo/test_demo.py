@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import DPOConfig, SFTConfig, load_config
+from core.config import DPOConfig, RewardConfig, SFTConfig, load_config
 from core.demo import data, is_demo, make_demo, zoo
 from core.demo.model import CHAT_TEMPLATE, SPECIAL
 from core.errors import UserError
@@ -89,13 +89,16 @@ def test_chosen_answers_are_true_and_wrong_ones_are_wrong() -> None:
 
 def test_configurations_load_and_name_files_that_exist(demo: Workspace) -> None:
     sft = load_config(demo.configs / "sft_config.yaml", SFTConfig)
+    reward = load_config(demo.configs / "reward_config.yaml", RewardConfig)
     dpo = load_config(demo.configs / "dpo_config.yaml", DPOConfig)
+    assert reward.data.apply_chat_template
+    assert reward.model.base_model == sft.model.checkpoint
     assert sft.data.apply_chat_template
     assert dpo.data.apply_chat_template
     assert sft.adapter.type == "full"
     assert dpo.adapter.type == "lora"
     assert sft.model.checkpoint == dpo.model.reference_model == dpo.model.policy_model
-    for section in (sft.data, dpo.data):
+    for section in (sft.data, reward.data, dpo.data):
         assert demo.path(section.train_file).is_file()
         assert demo.path(section.validation_file).is_file()
     assert (demo.path(sft.model.base_model) / "model.safetensors").is_file()
