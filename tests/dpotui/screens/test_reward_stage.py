@@ -16,7 +16,8 @@ from tests.dpotui import scene
 from tests.dpotui.screens.conftest import Scene
 
 GATE = """
-  - {stage: 4, name: accuracy, title: "Validation Accuracy", fact: reward.validation_accuracy, op: ">=", threshold: 70}
+  - {stage: 4, name: accuracy, title: "Validation Accuracy", fact: reward.validation_accuracy, op: ">=", threshold: 70,
+     unit: "%"}
 """
 
 
