@@ -112,16 +112,16 @@ def create_workspace(folder: Path) -> Workspace:
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file: name a folder for the workspace")
     try:
-        _private_folder(root)
+        private_folder(root)
         root = root.resolve()
         for name in FOLDERS:
-            _private_folder(root / name)
+            private_folder(root / name)
         source = templates()
         for path in sorted(source.rglob("*")):
             if path.is_dir() or path.name.startswith((".", "__")):
                 continue
             target = root / "configs" / path.relative_to(source)
-            _private_folder(target.parent)
+            private_folder(target.parent)
             if not target.exists():
                 write_private(target, path.read_text("utf-8"))
     except OSError as error:
@@ -129,7 +129,7 @@ def create_workspace(folder: Path) -> Workspace:
     return Workspace(root)
 
 
-def _private_folder(path: Path) -> None:
+def private_folder(path: Path) -> None:
     """Make a folder for its owner only, and those above it as they come. One that stands there keeps its rights."""
     if not path.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from core.training.context import Context
 from core.training.dpo import DPO
 from core.training.reference_cache import ReferenceCache
 from core.training.trunk_cache import TrunkCache, room, tokens_kept
+from core.workspace import private_folder
 
 # Bytes in what the configuration calls a GB.
 GB = 10**9
@@ -24,6 +25,7 @@ GB = 10**9
 def reference_cache(context: Context, config: DPOConfig, dtype: mx.Dtype) -> ReferenceCache:
     """The log-probs known of the configuration's reference."""
     alpha = config.training.ld_alpha
+    private_folder(context.workspace.cache)
     key = _key(context, config.model.reference_model, dtype)
     return ReferenceCache(context.workspace.cache / "reference", key, weighting=1.0 if alpha is None else alpha)
 
@@ -56,6 +58,7 @@ def frozen_trunk(
                 context.log(f"{blocks} and run at every step: to keep what they give takes {needed / GB:.1f} GB, {why}")
             else:
                 kind = np.uint16 if forward.dtype == mx.bfloat16 else np.dtype(str(forward.dtype).split(".")[-1])
+                private_folder(folder)
                 objective.trunk = TrunkCache(folder, key, forward.width, kind)
                 stack.callback(objective.trunk.close)
                 context.log(

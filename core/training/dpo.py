@@ -148,36 +148,49 @@ class DPO:
         """Loss and rewards over the validation pairs, and exact KL on their chosen responses (nats per token).
 
         A pair costs one forward pass of the policy: what enters the reference's head never changes and is remembered.
+        The batches are those whose loss is a mean, as training takes them.
         """
         if not self._look_ahead(interrupted):
             return None
         sums: dict[str, float] = {}
         kl = tokens = 0.0
         margins: list[float] = []
-        for indices in self._validation_batches():
-            if interrupted():
-                return None
-            theirs = self._features_of(indices)
-            inputs, reference = self._inputs("validation", indices), self._reference_logps("validation", indices)
-            inputs |= {"reference": reference, "beta": mx.array(self.beta)}
-            features = self.forward.features(inputs)
-            values, squares = self._head.measure(features, inputs["targets"])
+        for indices in in_order(self._validation_lengths, self._batch_size):
+            chosen_values: list[tuple[Array, Array]] = []
+            rejected_values: list[tuple[Array, Array]] = []
+            for index in indices:
+                if interrupted():
+                    return None
+                # Alone, as the reference: without an update between them they are the same to the bit.
+                theirs = self._reference_features(index)
+                inputs = self._inputs("validation", [index])
+                features = self.forward.features(inputs)
+                found = self._head.measure(features, inputs["targets"])
+                end = theirs.shape[0]
+                both = end + len(self._pairs["validation"][index].responses[1])
+                chosen_values.append((found[0][:end], found[1][:end]))
+                rejected_values.append((found[0][end:both], found[1][end:both]))
+                kl += float(self._head.kl(features[:end], theirs, self._reference.head_on).sum())
+                tokens += end
+            inputs = self.forward.inputs(self.forward.collate(self._pairs["validation"], indices))
+            inputs |= {"reference": self._reference_logps("validation", indices), "beta": mx.array(self.beta)}
+            fill = mx.zeros(inputs["rows"].shape[0] - sum(v[0].shape[0] for v in chosen_values + rejected_values))
+            values, squares = (
+                mx.concatenate([*(v[i] for v in chosen_values), *(v[i] for v in rejected_values), fill]) for i in (0, 1)
+            )
             loss, _, metrics = self._of_logps(inputs, values, squares)
             logps = row_sums(values, inputs["rows"], inputs["weights"], 2 * len(indices))
-            chosen, rejected = logps[: len(indices)], logps[len(indices) :]
-            metrics["preference_accuracy"] = (chosen > rejected).sum()
-            margin = self.beta * (chosen - rejected - reference[:, 0] + reference[:, 1])
-            mx.eval(loss, metrics, margin)
+            ratios = logps.reshape(2, -1) - inputs["reference"].T
+            metrics["preference_accuracy"] = (logps[: len(indices)] > logps[len(indices) :]).sum()
+            mx.eval(loss, metrics, ratios)
             for key, value in {"loss": loss, **metrics}.items():
                 sums[key] = sums.get(key, 0.0) + float(value)
-            margins += np.array(margin).tolist()
-            kl += float(self._head.kl(features[: theirs.shape[0]], theirs, self._reference.head_on).sum())
-            tokens += theirs.shape[0]
+            margins += np.array(self.beta * (ratios[0] - ratios[1])).tolist()
         self.flush()
         pairs = len(self._pairs["validation"])
-        found = {f"eval_{key}": value / pairs for key, value in sums.items()}
+        means = {f"eval_{key}": value / pairs for key, value in sums.items()}
         deviation = float(np.std(margins, ddof=1)) if pairs > 1 else 0.0
-        return {**found, "kl_divergence": kl / tokens, "_margins_deviation": deviation}
+        return {**means, "kl_divergence": kl / tokens, "_margins_deviation": deviation}
 
     def score(self, evaluation: dict[str, float]) -> float | None:
         """The validation margin, among models within the KL limit."""
@@ -337,37 +350,27 @@ class DPO:
     def _fill_validation(self, interrupted: Callable[[], bool]) -> bool:
         """With the reference in place: remember what enters its head on the chosen responses, as many as fit."""
         room = FEATURES_BYTES - sum(kept.nbytes for kept in self._features.values())
-        for indices in self._validation_batches():
-            for index in indices:
-                if index in self._features:
-                    continue
-                if interrupted():
-                    return False
-                self._recent.clear()
-                # A copy: a slice would keep all that it was cut from.
-                features = mx.array(self._measure_reference("validation", index))
-                mx.eval(features)
-                room -= features.nbytes
-                if room < 0:
-                    self._features_full = True
-                    return True
-                self._features[index] = features
+        for index in range(len(self._validation_lengths)):
+            if index in self._features:
+                continue
+            if interrupted():
+                return False
+            # A copy: a slice would keep all that it was cut from.
+            features = mx.array(self._measure_reference("validation", index))
+            mx.eval(features)
+            room -= features.nbytes
+            if room < 0:
+                self._features_full = True
+                break
+            self._features[index] = features
         return True
 
-    def _features_of(self, indices: list[int]) -> Array:
-        """What enters the reference's head on the chosen responses of these validation pairs, (N, D)."""
+    def _reference_features(self, index: int) -> Array:
+        """What enters the reference's head on the chosen response of a validation pair, (tokens, D)."""
         self._recent.clear()
-        missing = [i for i in indices if i not in self._features]
-        found = {i: self._features[i] for i in indices if i in self._features}
-        if missing:
-            with self._reference.on():
-                for index in missing:
-                    found[index] = self._measure_reference("validation", index)
-                    mx.eval(found[index])
-        return mx.concatenate([found[i] for i in indices])
-
-    def _validation_batches(self) -> list[list[int]]:
-        batches = in_order(self._validation_lengths, self._batch_size)
-        if not self._loss.by_pair:
-            return batches
-        return [piece for batch in batches for piece in self.forward.pieces(self._validation_lengths, batch)]
+        if index in self._features:
+            return self._features[index]
+        with self._reference.on():
+            features = self._measure_reference("validation", index)
+            mx.eval(features)
+        return features

@@ -15,6 +15,7 @@ from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
 from core.data.batches import pieces
 from core.data.pair_batches import PairBatch, collate_pairs, share_prompts
 from core.data.tokenize import Tokens
+from core.models.body import evaluating
 from core.models.gradient_checkpointing import checkpointed
 from core.models.head import Head
 from core.models.prompt import SharedPrompt
@@ -51,6 +52,7 @@ class PairForward:
         self._tail_weight = tail_weight
         self.trunk = self._frozen_blocks()
         self.dtype, self.width = self._hidden_kind()
+        self._pads = True
         self.why_not_shared = self._obstacle() if sharing else "switched off"
 
     @property
@@ -64,7 +66,9 @@ class PairForward:
         return collate_pairs(
             examples,
             indices,
-            shared=self.shares and share_prompts(pairs, multiple),
+            shared=self.shares
+            and (self._pads or len({len(pair.prompt) for pair in pairs}) == 1)
+            and share_prompts(pairs, multiple),
             multiple=multiple,
             tail_weight=self._tail_weight,
         )
@@ -153,19 +157,22 @@ class PairForward:
         kinds = {type(layer) for layer in make_prompt_cache(self._model)}
         if not kinds <= {KVCache, RotatingKVCache}:
             return "its layers keep more than keys and values"
-        pairs = [Tokens([1, 2, 3, 4, 5, 6, 7], ([1, 2, 3], [4, 5])), Tokens([3, 2, 1], ([5], [6, 7, 8, 9]))]
-        training = self._model.training
-        self._model.eval()
+        one, other = Tokens([1, 2, 3, 4, 5, 6, 7], ([1, 2, 3], [4, 5])), Tokens([3, 2, 1], ([5], [6, 7, 8, 9]))
+        # Some take one mask for all rows and not one for each: their prompts must be of one length.
+        self._pads = not self._differs([one, other])
+        return "" if self._pads else self._differs([one])
+
+    def _differs(self, pairs: list[Tokens]) -> str:
+        """How the hidden states of these pairs with shared prompts differ from the plain way's; empty: they do not."""
         try:
-            found = [
-                self.features(self.inputs(collate_pairs(pairs, [0, 1], shared=shared, multiple=1)))
-                for shared in (True, False)
-            ]
-            mx.eval(found)
+            with evaluating(self._model):
+                found = [
+                    self.features(self.inputs(collate_pairs(pairs, range(len(pairs)), shared=shared, multiple=1)))
+                    for shared in (True, False)
+                ]
+                mx.eval(found)
         except Exception as error:  # a model's code raises what it likes when its cache is another
             return f"its code takes no other cache ({type(error).__name__})"
-        finally:
-            self._model.train(training)
         shared, plain = (array.astype(mx.float32) for array in found)
         difference = float(mx.abs(shared - plain).max() / mx.abs(plain).max())
         if not difference <= TOLERANCE[found[1].itemsize]:

@@ -214,7 +214,7 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
         context.metrics(state.step, {"kl_guard_actions": state.guard.actions})
         if action is None:
             return
-        context.log(f"KL guard: {action.words}", "warning")
+        context.log(f"step {state.step}  KL guard: {action.words}", "warning")
         if action.back_to is not None:
             checkpoints.go_back(folder / checkpoints.name(action.back_to), model, optimizer)
             state.last_eval = state.guard.good_eval
@@ -239,7 +239,7 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
             _step(objective, gradients, optimizer, plan, stream, state, context)
             if state.step % plan.logging_steps == 0 or state.step == plan.max_steps:
                 _report(plan, stream, state, context)
-            context.progress(state.step, plan.max_steps, "training")
+            context.progress(state.step, plan.max_steps, objective.doing)
     if state.window:
         _report(plan, stream, state, context)
     last = save()

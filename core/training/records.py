@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 class Records:
-    """`rows` holds what the file held when it was opened.
+    """`rows` holds what the file held when it was opened. The file's folder is there.
 
     One process writes at a time: a workspace has one engine.
     """
@@ -27,8 +27,6 @@ class Records:
     def append(self, rows: npt.NDArray[Any]) -> None:
         """On disk when this returns."""
         fresh = not self._path.exists()
-        if fresh:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._path.open("ab") as file:
             if fresh:
                 self._path.chmod(0o600)

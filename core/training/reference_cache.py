@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from core.data.tokenize import Tokens
 from core.training.records import Records
+from core.workspace import private_folder
 
 _KIND = [("key", "<u8"), ("check", "<u8"), ("logps", "<f4", (2,))]
 
@@ -35,7 +36,10 @@ class ReferenceCache:
     """
 
     def __init__(self, folder: Path | None, key: str, weighting: float = 1.0) -> None:
-        self._records = None if folder is None else Records(folder / f"{digest(key)}.bin", _KIND)
+        self._records: Records | None = None
+        if folder is not None:
+            private_folder(folder)
+            self._records = Records(folder / f"{digest(key)}.bin", _KIND)
         self._weighting = weighting
         self._pending: list[Numbers] = []
         self._written = time.monotonic()

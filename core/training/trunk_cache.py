@@ -16,6 +16,7 @@ import numpy.typing as npt
 from core.data.tokenize import Tokens
 from core.training.records import Records
 from core.training.reference_cache import digest, fingerprint
+from core.workspace import private_folder
 
 _KIND = [("key", "<u8"), ("check", "<u8"), ("offset", "<u8"), ("tokens", "<u4", (3,))]
 _DATA, _INDEX = "hidden.bin", "index.bin"
@@ -67,7 +68,7 @@ class TrunkCache:
 
     def __init__(self, folder: Path, key: str, width: int, kind: npt.DTypeLike) -> None:
         self._folder = folder / digest(key)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self._folder)
         os.utime(self._folder)
         self._width = width
         self._kind = np.dtype(kind)

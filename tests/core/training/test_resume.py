@@ -34,7 +34,7 @@ class StopsAfter(threading.Event):
 class Recorded(Context):
     def progress(self, step: int, steps: int, phase: str) -> None:
         assert isinstance(self.leaving, StopsAfter)
-        if phase == "training":
+        if phase.startswith("training"):
             self.leaving.seen = step
         super().progress(step, steps, phase)
 
