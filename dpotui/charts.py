@@ -49,6 +49,8 @@ _CHARTS = (
     _Chart("examples/s", (_train("examples_per_second"),)),
     _Chart("grad norm", (_train("grad_norm"),)),
     _Chart("learning rate", (_Drawn("learning_rate", smooth=False),)),
+    _Chart("beta", (_Drawn("beta", smooth=False),)),
+    _Chart("kl guard actions", (_Drawn("kl_guard_actions", smooth=False, mark="o"),)),
     _Chart("tokens/s", (_train("tokens_per_second"),)),
     _Chart("peak memory GB", (_Drawn("peak_memory_gb", smooth=False),)),
     _Chart("epoch", (_Drawn("epoch", smooth=False),)),
@@ -86,5 +88,10 @@ def _limits(chart: _Chart, config: Mapping[str, Any]) -> tuple[Limit, ...]:
     if chart.limit is None or not isinstance(constraints, dict):
         return ()
     op, key = chart.limit
-    value = constraints.get(key)
-    return (Limit(op, float(value)),) if isinstance(value, int | float) else ()
+    values = [constraints.get(key)]
+    guard = config.get("kl_guard")
+    if key == "kl_target" and isinstance(guard, dict) and guard.get("action") != "none":
+        values.append(guard.get("kl_limit"))
+    # The same line twice would be labelled twice.
+    limits = {float(value): Limit(op, float(value)) for value in values if isinstance(value, int | float)}
+    return tuple(limits.values())

@@ -207,6 +207,7 @@ def record_facts(
     quarter = max(1, len(losses) // 4)
     early, late = sum(losses[:quarter]) / quarter, sum(losses[-quarter:]) / quarter
     rates = [point.value for point in metrics.since(context.db, me, "examples_per_second")]
+    length = f"{outcome.state.step} steps" + ", stopped by the KL guard" * outcome.state.guard.stopped
     facts.record(
         context.db,
         Fact(
@@ -240,6 +241,6 @@ def record_facts(
             else f"no checkpoint kept KL within {config.constraints.kl_target:g}: the last one was taken",
             inputs=inputs,
         ),
-        Fact("dpo.finished", 1.0, run=me, source=f"{outcome.state.step} steps", inputs=inputs),
+        Fact("dpo.finished", 1.0, run=me, source=length, inputs=inputs),
         Fact("dpo.logs_saved", 1.0, run=me, source="log and metrics in runs.db"),
     )  # fmt: skip

@@ -40,7 +40,10 @@ class GuardState:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What the loop has to do now: go back to the checkpoint of a step, end the run, say it."""
+    """What the loop has to do now: go back to the checkpoint of a step, end the run, say it.
+
+    The words are few: a terminal of 80 columns shows them with the time and the step before them.
+    """
 
     words: str
     back_to: int | None = None
@@ -91,7 +94,7 @@ class Guard:
         if last and not (self.keeps_good and state.good_step is not None):
             return None
         state.above = 0
-        passed = f"step {step}: KL {kl:.4g} is not within {self.kl_limit:g}"
+        passed = f"KL {kl:.6g} > {self.kl_limit:g}" if kl > self.kl_limit else f"KL {kl:g} is no number"
         if self.action == "stop" or state.actions >= self.max_actions:
             return self._stop(state, step, kl, passed)
         return self._act(state, step, kl, passed)
@@ -99,11 +102,11 @@ class Guard:
     def _stop(self, state: GuardState, step: int, kl: float, passed: str) -> Action:
         state.stopped = True
         back_to = self._back(state)
-        words = "the guard stops the run"
-        if self.action != "stop":
-            words = f"{state.actions} action{'s' * (state.actions != 1)} did not hold it, {words}"
+        words = "stops the run"
         if back_to is not None:
             words += f" with the weights of step {back_to}"
+        if self.action != "stop":
+            words += f", {state.actions} action{'s' * (state.actions != 1)} did not hold it"
         self._note(state, step, kl, "stop", back_to)
         return Action(f"{passed}: {words}", back_to, stop=True)
 
@@ -111,17 +114,17 @@ class Guard:
         done, back_to = self.action, self._back(state)
         if self.action == "raise_beta":
             state.beta_factor = min(state.beta_factor * self.beta_factor, self.largest_beta_factor)
-            words = f"β is {state.beta_factor:g} times its schedule from now on"
+            words = f"β × {state.beta_factor:g}"
         else:
             state.rate_factor *= HALF
-            words = f"the learning rate is {state.rate_factor:g} times its schedule from now on"
+            words = f"learning rate × {state.rate_factor:g}"
         if back_to is not None:
-            words = f"back to the weights and the optimizer of step {back_to}; {words}"
+            words = f"back to step {back_to}, {words}"
         elif self.action == "rollback":
             done = "halve_learning_rate"
-            words = f"no evaluation was within the limit, so there is nothing to go back to; {words}"
+            words = f"no step within the limit to go back to, {words}"
         self._note(state, step, kl, done, back_to)
-        return Action(f"{passed}: {words} (action {state.actions} of at most {self.max_actions})", back_to)
+        return Action(f"{passed}: {words} (action {state.actions} of {self.max_actions})", back_to)
 
     def _back(self, state: GuardState) -> int | None:
         if not self.keeps_good:

@@ -113,6 +113,7 @@ _FOLLOWED = (
     ("margin", "margin", ""),
     ("accuracy", "accuracy", ""),
     ("kl_divergence", "kl", ""),
+    ("kl_guard_actions", "guard", ""),
     ("eval_perplexity", "perplexity", ""),
     ("examples_per_second", "", " ex/s"),
 )

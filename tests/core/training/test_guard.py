@@ -50,10 +50,11 @@ def test_nothing_is_done_before_the_first_update() -> None:
     assert state.above == 0
 
 
-@pytest.mark.parametrize("kl", [0.1000001, 5.0, math.inf, math.nan])
+@pytest.mark.parametrize("kl", [0.100001, 5.0, math.inf, math.nan])
 def test_whatever_is_not_within_the_limit_is_above_it(kl: float) -> None:
     found, _ = judged(guard("stop"), [0.0, kl])
     assert found[1] is not None
+    assert found[1].words == ("KL nan is no number" if math.isnan(kl) else f"KL {kl:.6g} > 0.1") + ": stops the run"
 
 
 def test_halving() -> None:
@@ -63,10 +64,7 @@ def test_halving() -> None:
     action = found[1]
     assert action is not None
     assert (action.back_to, action.stop) == (None, False)
-    assert action.words == (
-        "step 10: KL 0.2 is not within 0.1: the learning rate is 0.5 times its schedule from now on"
-        " (action 1 of at most 3)"
-    )
+    assert action.words == "KL 0.2 > 0.1: learning rate × 0.5 (action 1 of 3)"
     assert state.history[1] == {
         "step": 30, "kl_divergence": 0.3, "action": "halve_learning_rate", "learning_rate_factor": 0.25,
         "beta_factor": 1.0,
@@ -74,7 +72,11 @@ def test_halving() -> None:
 
 
 def test_raising_beta() -> None:
-    _, state = judged(guard("raise_beta", beta_factor=3.0), [0.0, 0.2, 0.3])
+    found, state = judged(guard("raise_beta", beta_factor=3.0), [0.0, 0.2, 0.3])
+    assert [action and action.words for action in found[1:]] == [
+        "KL 0.2 > 0.1: β × 3 (action 1 of 3)",
+        "KL 0.3 > 0.1: β × 9 (action 2 of 3)",
+    ]
     assert (state.rate_factor, state.beta_factor) == (1.0, 9.0)
 
 
@@ -86,6 +88,8 @@ def test_beta_is_raised_as_far_as_the_configuration_lets_it() -> None:
 def test_rolling_back_goes_to_the_last_good_step_and_halves() -> None:
     found, state = judged(guard("rollback"), [0.0, 0.05, 0.2, 0.3, 0.02])
     assert [action and action.back_to for action in found] == [None, None, 10, 10, None]
+    assert found[2] is not None
+    assert found[2].words == "KL 0.2 > 0.1: back to step 10, learning rate × 0.5 (action 1 of 3)"
     assert state.rate_factor == 0.25
     assert state.good_step == 40
     assert state.back_at is None
@@ -96,14 +100,14 @@ def test_rolling_back_without_a_good_step_halves() -> None:
     found, state = judged(guard("rollback"), [0.2, 0.3])
     assert found[1] is not None
     assert found[1].back_to is None
-    assert "nothing to go back to" in found[1].words
+    assert "no step within the limit to go back to, learning rate × 0.5" in found[1].words
     assert state.history[0]["action"] == "halve_learning_rate"
     assert state.rate_factor == 0.5
 
 
 def test_stopping() -> None:
     found, state = judged(guard("stop"), [0.0, 0.2])
-    assert found[1] == Action("step 10: KL 0.2 is not within 0.1: the guard stops the run", stop=True)
+    assert found[1] == Action("KL 0.2 > 0.1: stops the run", stop=True)
     assert state.stopped
 
 
@@ -118,7 +122,8 @@ def test_after_its_actions_it_stops(action: str, back_to: int | None) -> None:
     found, state = judged(guard(action, max_actions=2), [0.0, 0.2, 0.2, 0.2])
     assert [bool(a and a.stop) for a in found] == [False, False, False, True]
     assert found[3] is not None
-    assert "2 actions did not hold it, the guard stops the run" in found[3].words
+    assert "stops the run" in found[3].words
+    assert found[3].words.endswith(", 2 actions did not hold it")
     assert found[3].back_to == back_to
     assert state.stopped
     assert [noted["action"] for noted in state.history] == [action, action, "stop"]

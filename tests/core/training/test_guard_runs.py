@@ -13,7 +13,7 @@ import pytest
 
 from core.config import DPOConfig
 from core.engine.client import submit
-from core.store import Database, artifacts, log, metrics, runs
+from core.store import Database, artifacts, facts, log, metrics, runs
 from core.training import checkpoints, dpo_run
 from core.training.control import Stopped
 from core.workspace import Workspace
@@ -53,7 +53,7 @@ def series(db: Database, run_id: str, name: str) -> dict[int, float]:
 
 
 def warnings(db: Database, run_id: str) -> list[str]:
-    return [line.text for line in log.lines(db, run_id, level="warning") if line.text.startswith("KL guard: ")]
+    return [line.text for line in log.lines(db, run_id, level="warning") if "KL guard: " in line.text]
 
 
 def told(folder: Path) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_halving_the_learning_rate(trained) -> None:
     assert series(db, run, "kl_guard_actions") == {0: 0, 2: 0, 4: 1, 6: 1, 8: 2, 10: 2, 12: 2}
     said = warnings(db, run)
     assert len(said) == 2
-    assert said[0].startswith(f"KL guard: step 4: KL {kl[4]:.4g} is not within 0.1: the learning rate is 0.5 times")
+    assert said[0] == f"step 4  KL guard: KL {kl[4]:.6g} > 0.1: learning rate × 0.5 (action 1 of 3)"
     written = told(folder)
     assert written["kl_guard_actions"] == 2
     assert written["kl_guard"]["actions"][0] == {
@@ -97,7 +97,7 @@ def test_raising_beta(trained) -> None:
     assert series(db, run, "beta") == pytest.approx({1: 0.1, 2: 0.1, 3: 0.3, 4: 0.3, 5: 0.9, 6: 0.9})
     assert set(series(db, run, "learning_rate").values()) == {0.02}
     assert [action["beta_factor"] for action in told(folder)["kl_guard"]["actions"]] == [3.0, 9.0]
-    assert "β is 3 times its schedule from now on" in warnings(db, run)[0]
+    assert "β × 3 (action 1 of 3)" in warnings(db, run)[0]
     assert any("β 0.3" in line.text for line in log.lines(db, run))
 
 
@@ -116,7 +116,8 @@ def test_stopping(trained) -> None:
     _, db, run, folder = trained(wild("stop"))
     assert runs.get(db, run).step == 2
     assert max(series(db, run, "loss")) == 2
-    assert warnings(db, run)[0].endswith("is not within 0.1: the guard stops the run")
+    assert warnings(db, run)[0].endswith(" > 0.1: stops the run")
+    assert facts.of_run(db, run)["dpo.finished"].source == "2 steps, stopped by the KL guard"
     assert [action["action"] for action in told(folder)["kl_guard"]["actions"]] == ["stop"]
     assert [step for step, _ in checkpoints.listing(folder)] == [2]
 
@@ -170,7 +171,7 @@ def test_where_no_evaluation_is_within_the_limit_it_goes_back_to_the_start(train
 def test_after_its_actions_the_run_stops(trained) -> None:
     _, db, run, folder = trained(wild("rollback", kl_guard_max_actions=1, kl_guard_kl_limit=1e-6))
     assert runs.get(db, run).step == 4
-    assert "1 action did not hold it, the guard stops the run with the weights of step 0" in warnings(db, run)[1]
+    assert warnings(db, run)[1].endswith("stops the run with the weights of step 0, 1 action did not hold it")
     first, last = arrays(folder, 0), arrays(folder, 4)
     for name, value in first.items():
         np.testing.assert_array_equal(last[name], value, err_msg=name)
