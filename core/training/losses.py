@@ -113,8 +113,7 @@ class PairLoss:
         if "sft" in self.types or self.use_weighting or self.reference_free:
             return None
         zero, one = mx.zeros(1), mx.ones(1)
-        value: float = self(Logps(zero, zero, zero, zero, one, one), beta).item()
-        return value
+        return float(self(Logps(zero, zero, zero, zero, one, one), beta).sum())
 
     def __str__(self) -> str:
         """What is trained on, in words for the log: `0.8 sigmoid + 0.2 sft, label smoothing 0.1`."""
