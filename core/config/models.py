@@ -54,6 +54,12 @@ class SFTModel(Section):
         description="Run Python code that comes with the model. Leave it off unless you have read that code.",
     )
 
+    dequantize: bool = Field(
+        default=False,
+        description="Write the finished model without quantization where the base model is quantized: larger, and as"
+        " good as it was trained. Off, the weights are quantized again, as they were.",
+    )
+
     def conflicts(self) -> list[tuple[str, str]]:
         if self.checkpoint.rstrip("/") == self.base_model.rstrip("/"):
             return [("checkpoint", "is the base model's own folder, which it would overwrite: name another folder")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
@@ -12,6 +13,7 @@ from core.models.load import LanguageModel
 from core.models.save import save, whole_folder
 from core.store import facts
 from core.store.facts import Fact
+from core.store.log import Level
 from core.training import checkpoints
 from core.training.context import Context
 from core.training.loop import fit
@@ -57,27 +59,27 @@ def run(context: Context) -> None:
             save(base, target)
 
     held_out = evaluated(validation, config.training.eval_pairs, config.training.seed)
-    objective = SFT(
-        base.model,
-        train,
-        held_out,
-        batch_size=batch_limit(config),
-        write_model=write_model,
-    )
-    outcome = fit(objective, plan_of(config), context, folder)
+
+    def objective() -> SFT:
+        return SFT(base.model, train, held_out, batch_size=batch_limit(config), write_model=write_model)
+
+    outcome = fit(objective(), plan_of(config), context, folder)
     evaluation = outcome.evaluation
 
     target = context.workspace.path(config.model.checkpoint)
     context.progress(outcome.state.step, config.training.max_steps, f"writing {config.model.checkpoint}")
     keep_earlier(context, target)
-    fuse(base.model)
-    if "quantization" in base.config:
-        # Merged weights are rounded again: what is handed over is what is measured.
+    quantized = "quantization" in base.config
+    fuse(base.model, dequantize=quantized and config.model.dequantize)
+    if quantized:
+        # Merged weights are rounded anew: what is handed over is what is measured.
         before = evaluation["eval_perplexity"]
-        evaluation = objective.evaluate(outcome.state.step, lambda: False) or evaluation
-        context.log(f"quantized again: perplexity {before:.3f} → {evaluation['eval_perplexity']:.3f}", "warning")
+        evaluation = objective().evaluate(outcome.state.step, lambda: False) or evaluation
+        what = "written without quantization" if config.model.dequantize else "quantized again"
+        level: Level = "info" if config.model.dequantize else "warning"
+        context.log(f"{what}: perplexity {before:.3f} → {evaluation['eval_perplexity']:.3f}", level)
     with whole_folder(target) as part:
-        save(LanguageModel(base.model, base.tokenizer, base.config, base.path), part)
+        save(LanguageModel(base.model, base.tokenizer, written_config(base.config, config), base.path), part)
         checkpoints.write_metrics(part, {"run": me, "best": outcome.best.name, **evaluation})
     context.artifact("model", config.model.checkpoint)
     inputs = context.inputs(config.model.checkpoint)
@@ -97,6 +99,12 @@ def run(context: Context) -> None:
         ),
         Fact("sft.logs_saved", 1.0, run=me, source="log and metrics in runs.db"),
     )
+
+
+def written_config(read: dict[str, Any], config: SFTConfig) -> dict[str, Any]:
+    """config.json of the finished model."""
+    left_out = {"quantization", "quantization_config"} if config.model.dequantize else set()
+    return {key: value for key, value in read.items() if key not in left_out}
 
 
 def keep_earlier(context: Context, target: Path) -> None:
