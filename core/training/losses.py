@@ -128,11 +128,11 @@ class PairLoss:
             alpha = f" with α = {self.f_alpha_divergence_coef:g}" if self.f_divergence_type[0] == "a" else ""
             words.append(f"{self.f_divergence_type}{alpha}")
         if self.ld_alpha is not None:
-            words.append(f"tokens past the shorter response weigh {self.ld_alpha:g} (LD-DPO)")
+            words.append(f"LD-DPO with α = {self.ld_alpha:g}")
         if self.use_weighting:
-            words.append("pairs weighted by their likelihood under the policy (WPO)")
+            words.append("weighted by likelihood (WPO)")
         if self.reference_free:
-            words.append("reference-free: the reference's log-probs are taken as 0")
+            words.append("reference-free: its log-probs are taken as 0")
         return ", ".join(words)
 
     def _score(self, log_ratio: Array) -> Array:

@@ -266,6 +266,6 @@ def test_a_configuration_s_loss_and_its_words() -> None:
     )
     words = str(loss)
     assert words.startswith("0.8 robust + sft, label smoothing 0.1, alpha_divergence with α = 0.5, ")
-    for part in ("LD-DPO", "WPO", "reference-free: the reference's log-probs are taken as 0"):
+    for part in ("LD-DPO", "WPO", "reference-free: its log-probs are taken as 0"):
         assert part in words
     assert str(PairLoss.of(tiny.dpo_config().training)) == "sigmoid"
