@@ -101,7 +101,7 @@ class DPO:
         if self._loss.reference_free or not missing:
             return "training"
         pairs = len(self.lengths)
-        return f"training, reference log-probs known of {pairs - missing} of {pairs} pairs"
+        return f"training, reference of {pairs - missing}/{pairs} pairs"
 
     def pieces(self, indices: list[int]) -> list[list[int]]:
         """What of a batch is computed at a time."""

@@ -6,12 +6,13 @@ import getpass
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -27,25 +28,39 @@ LOOK = 0.25
 GRACE = 5.0
 
 
-def follow(workspace: Workspace, db: Database, run_id: str, *, from_start: bool = False) -> Run:
+def follow(
+    workspace: Workspace,
+    db: Database,
+    run_id: str,
+    *,
+    from_start: bool = False,
+    table: Callable[[Run], RenderableType] | None = None,
+) -> Run:
     """Show a run until it ends, from here on or with all it has said; returns it as it ended.
 
     The first Ctrl-C asks the engine to stop at the next step with a checkpoint, and says so; the second leaves the run
     to the engine.
+
+    Args:
+        table: on a terminal, what stands in the place of the progress line and of all lines but warnings.
     """
     first_line = 0 if from_start else _last_line(db, run_id)
     console = Console(stderr=True, highlight=False)
-    with _interrupts() as interrupts, _progress(console) as progress:
+    with _interrupts() as interrupts, _display(console, table) as display:
+        progress = display if isinstance(display, Progress) else None
         task = progress.add_task(run_id, total=None, what="waiting") if progress else None
         obeyed = 0
         started = time.monotonic()
         while True:
             run = runs.get(db, run_id)
-            for line in log.lines(db, run_id, after=first_line, level="info"):
+            level: log.Level = "warning" if isinstance(display, Live) else "info"
+            for line in log.lines(db, run_id, after=first_line, level=level):
                 first_line = line.id
-                _print(console, progress, line)
+                _print(display.console if display else console, line)
             if progress is not None and task is not None:
                 _draw(progress, task, db, run)
+            if isinstance(display, Live) and table is not None:
+                display.update(table(run), refresh=True)
             if run.state not in (*runs.LIVE, "queued"):
                 return run
             if interrupts.count > obeyed:
@@ -96,9 +111,14 @@ def _interrupts() -> Iterator[_Interrupts]:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Progress | None]:
+def _display(console: Console, table: Callable[[Run], RenderableType] | None) -> Iterator[Progress | Live | None]:
+    """What changes in place on a terminal; nothing does elsewhere."""
     if not console.is_terminal or console.is_dumb_terminal:
         yield None
+        return
+    if table is not None:
+        with Live(console=console, auto_refresh=False) as live:
+            yield live
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -111,15 +131,15 @@ def _progress(console: Console) -> Iterator[Progress | None]:
         yield progress
 
 
-def _print(console: Console, progress: Progress | None, line: log.Line) -> None:
+def _print(console: Console, line: log.Line) -> None:
     clock = time.strftime("%H:%M:%S", time.localtime(line.time))
     mark = "" if line.level == "info" else f"{line.level}: "
-    (progress.console if progress else console).print(Text(f"{clock} {mark}{printable(line.text)}"), soft_wrap=True)
+    console.print(Text(f"{clock} {mark}{printable(line.text)}"), soft_wrap=True)
 
 
 def _draw(progress: Progress, task: TaskID, db: Database, run: Run) -> None:
     what = printable(run.phase or run.state)
-    if run.phase == "training" and run.step:
+    if run.phase.startswith("training") and run.step:
         rate = metrics.tail(db, run.id, "examples_per_second", 1)
         seconds = remaining(db, run)
         what = f"{rate[0].value:.3g} ex/s " if rate else ""
