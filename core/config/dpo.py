@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from core.config.models import Adapter, Compute, Data, Logging, Optimization, Training, _output_conflicts
@@ -172,10 +172,17 @@ class Constraints(Section):
     )
 
 
+def _off(value: object) -> object:
+    """`off`, which YAML 1.1 takes for false, is what one writes for none."""
+    return "none" if value is False or value == "off" else value
+
+
 class KLGuard(Section):
     """What happens when the KL of an evaluation passes the limit."""
 
-    action: Literal["none", "halve_learning_rate", "raise_beta", "rollback", "stop"] = Field(
+    action: Annotated[
+        Literal["none", "halve_learning_rate", "raise_beta", "rollback", "stop"], BeforeValidator(_off)
+    ] = Field(
         default="none",
         description="What is done: halve_learning_rate; raise_beta by beta_factor; rollback to the last checkpoint"
         " whose KL was within the limit and halve the learning rate; stop.",

@@ -331,6 +331,7 @@ def test_options_of_the_losses_that_do_not_go_together(file: Path, overrides: li
 )
 def test_what_the_guard_takes(file: Path, override: str, words: str) -> None:
     assert load_config(file, DPOConfig).kl_guard.action == "none"
+    assert load_config(file, DPOConfig, ["kl_guard.action=off"]).kl_guard.action == "none"
     (line,) = refused(file, SPEC, (f"kl_guard.{override}",))
     assert words in line
 
