@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
@@ -31,6 +32,7 @@ from tests.core.models.architectures import build
 from tests.core.models.folders import IDS, write_folder
 
 LORA = Adapter(rank=2, num_layers=-1)
+DORA = Adapter(type="dora", rank=2, num_layers=-1)
 FULL = Adapter(type="full")
 SETTINGS_HERE = RewardSettings(format=1, apply_chat_template=True, max_prompt_length=9)
 # The last token of both rows.
@@ -63,7 +65,7 @@ def written(tmp_path: Path, adapter: Adapter, **changes: Any) -> tuple[Path, Loa
     return folder, loaded
 
 
-@pytest.mark.parametrize("adapter", [LORA, FULL])
+@pytest.mark.parametrize("adapter", [LORA, DORA, FULL])
 @pytest.mark.parametrize("tied", [True, False])
 def test_what_was_written_is_read(tmp_path: Path, adapter: Adapter, tied: bool) -> None:
     folder, before = written(tmp_path, adapter, tie_word_embeddings=tied)
@@ -122,6 +124,21 @@ def test_weights_in_several_files_and_an_output_head_beside(tmp_path: Path) -> N
     mx.save_safetensors(str(folder / "model-00001-of-00002.safetensors"), weights)
     mx.save_safetensors(str(folder / "model-00002-of-00002.safetensors"), score)
     assert np.allclose(rewards(load_reward(folder)), rewards(before), atol=1e-6)
+
+
+def test_an_adapter_on_quantized_weights(tmp_path: Path) -> None:
+    base = write_folder(tmp_path / "base", hidden_size=64, intermediate_size=128)
+    model = load(base).model
+    nn.quantize(model, group_size=32, bits=4)
+    mx.save_safetensors(str(base / "model.safetensors"), dict(tree_flatten(model.parameters())))
+    edit(base / "config.json", quantization={"group_size": 32, "bits": 4})
+    before = trained(base, LORA)
+    folder = tmp_path / "reward"
+    folder.mkdir()
+    save_reward(before, LORA, folder)
+    after = load_reward(folder)
+    assert np.allclose(rewards(after), rewards(before), atol=1e-5)
+    assert any(hasattr(module, "bits") for module in after.model.modules())
 
 
 def test_half_precision_leaves_the_score_alone(tmp_path: Path) -> None:
