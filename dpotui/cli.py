@@ -26,6 +26,7 @@ COMMANDS = {
     "score": ("dpotui.commands.score", "Log-probs or rewards of both responses of each pair under one model."),
     "runs": ("dpotui.commands.runs", "List, show, stop, pause and resume runs."),
     "engine": ("dpotui.commands.engine", "Execute queued runs of a workspace (started by itself when needed)."),
+    "hardware": ("dpotui.commands.hardware", "The memory a run may take here, and the fastest batch size, measured."),
     "doctor": ("dpotui.commands.doctor", "What this machine has, and what it lacks."),
 }
 

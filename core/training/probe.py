@@ -12,7 +12,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,19 @@ from mlx.utils import tree_map
 
 from core.config import CONFIGS, DPOConfig, RewardConfig, SFTConfig, TrainingConfig
 from core.data.batches import in_order
+from core.data.tokenize import Tokens
 from core.errors import UserError
 from core.models.gradient_checkpointing import gradient_checkpointing
 from core.store import Database, files, open_store
 from core.store.log import Level
 from core.store.runs import Run
+from core.training.caches import GB
 from core.training.context import Context
+from core.training.forward import Numbers, Parts
 from core.training.gradients import gradient_function
 from core.training.loop import Objective
 from core.training.optimization import clip, global_norm, make_optimizer
+from core.training.trunk_cache import TrunkCache, tokens_kept
 from core.workspace import Workspace, open_workspace
 
 # The batches that are timed: where they stand among all, by length.
@@ -86,7 +90,14 @@ def objective_of(context: Context, config: TrainingConfig) -> Objective:
 
         policy, reference, _ = policy_and_reference(context, config, dtype)
         pairs = load_pairs(context, policy, config.data.train_file, config)
-        return objective_for(context, config, policy, reference, pairs, pairs[:1])
+        dpo = objective_for(context, config, policy, reference, pairs, pairs[:1])
+        forward = dpo.forward
+        if (
+            forward.trunk
+            and tokens_kept(pairs) * forward.width * forward.dtype.size <= config.compute.trunk_cache_gb * GB
+        ):
+            dpo.trunk = KeptTrunk()
+        return dpo
     from core.models.adapters import make_trainable
 
     mx.random.seed(config.training.seed)
@@ -106,6 +117,22 @@ def objective_of(context: Context, config: TrainingConfig) -> Objective:
     make_trainable(loaded.model.language_model, config.adapter)
     center = config.training.center_rewards_coefficient
     return Reward(loaded.model, comparisons, comparisons[:1], center=center, batch_size=1, write_model=nowhere)
+
+
+class KeptTrunk(TrunkCache):
+    """What the frozen trunk gives, as from the second epoch on; of the few batches that are tried, and in memory."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, Parts] = {}
+
+    def get(self, pair: Tokens) -> Parts | None:
+        return self._kept.get(id(pair))
+
+    def put(self, pair: Tokens, parts: Sequence[Numbers]) -> None:
+        self._kept[id(pair)] = tuple(parts)
+
+    def flush(self) -> None:
+        pass
 
 
 class Trial:
@@ -154,7 +181,8 @@ class Trial:
         if self._gpu:
             self._step(indices)  # compiles
         else:
-            self._objective.batch(indices)
+            for piece in self._objective.pieces(indices):
+                self._objective.batch(piece)
         times: list[float] = []
         while len(times) < ROUNDS and sum(times) < LONG_ENOUGH:
             times.append(self._step(indices))
@@ -165,12 +193,15 @@ class Trial:
         objective = self._objective
         started = time.perf_counter()
         total: Any = None
+        examples = mx.array(0.0)
         for _ in range(batches):
-            (loss, count, _), grads = self._gradients(*objective.batch(indices))
-            total = grads if total is None else tree_map(mx.add, total, grads)
-            mx.eval(loss, count, total)
+            for piece in objective.pieces(indices):
+                (loss, count, _), grads = self._gradients(*objective.batch(piece))
+                total = grads if total is None else tree_map(mx.add, total, grads)
+                examples = examples + count
+                mx.eval(loss, examples, total)
         computed = time.perf_counter()
-        total = tree_map(lambda g: g / count.astype(g.dtype), total)
+        total = tree_map(lambda g: g / examples.astype(g.dtype), total)
         self._optimizer.update(objective.model, clip(total, global_norm(total), self._limit))
         mx.eval(objective.model.trainable_parameters(), self._optimizer.state)
         update = time.perf_counter() - computed

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import click
 
-from core.config import CONFIGS, TrainingConfig, answers, load_config
+from core.config import CONFIGS, TrainingConfig, answers, load_config, missing_files
+from core.config.models import AUTO
 from core.engine.client import ensure_engine, reap, submit
 from core.errors import UserError
 from core.store import open_store, runs
 from core.store.runs import Kind
-from core.workspace import open_workspace
+from core.text import printable
+from core.training.memory import Forecast, forecast, model_of
+from core.workspace import Workspace, open_workspace
 from dpotui.commands.follow import finish, follow
 
 KINDS: dict[str, Kind] = {"sft": "sft", "reward": "reward", "dpo": "dpo", "init": "init_check"}
@@ -26,6 +29,8 @@ KINDS: dict[str, Kind] = {"sft": "sft", "reward": "reward", "dpo": "dpo", "init"
 @click.option("--resume", metavar="RUN", help="Go on with a stopped, failed or interrupted run.")
 @click.option("--detach", is_flag=True, help="Print the run's id and return at once.")
 @click.option("--in-process", is_flag=True, help="Train in this process instead of a detached engine.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done and what memory it takes; start nothing.")
+@click.option("--force", is_flag=True, help="Start also where the memory of this machine would not do.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the run as JSON when it ended (or started, with --detach)."
 )
@@ -37,6 +42,8 @@ def command(
     resume: str | None,
     detach: bool,
     in_process: bool,
+    dry_run: bool,
+    force: bool,
     as_json: bool,
     folder: Path,
 ) -> None:
@@ -58,6 +65,8 @@ def command(
     if resume is not None:
         if overrides or config_path is not None:
             raise UserError("--resume goes on with the run's own configuration: leave out --config and --set")
+        if dry_run:
+            raise UserError("--dry-run is for a run that is not there yet: leave out --resume")
         run = runs.get(db, resume)
         if run.kind != kind:
             raise UserError(f"{resume} is a run of kind {run.kind}: 'dpotui runs resume {resume}' takes any kind")
@@ -66,6 +75,10 @@ def command(
         read = "dpo" if what == "init" else what
         path = config_path.absolute() if config_path is not None else workspace.configs / f"{read}_config.yaml"
         config: TrainingConfig = load_config(path, CONFIGS[read], overrides)
+        if dry_run:
+            _print_plan(workspace, kind, config, as_json)
+            return
+        _look_at_memory(workspace, kind, config, force)
         if detach and not as_json:
             # Who stays reads them in the run's log.
             for sentence in answers(config):
@@ -96,3 +109,54 @@ def command(
         click.echo(f"started by {getpass.getuser()}; 'dpotui runs show {run.id}' or 'dpotui' watches it", err=True)
         return
     finish(run)
+
+
+def _print_plan(workspace: Workspace, kind: Kind, config: TrainingConfig, as_json: bool) -> None:
+    """What would be done: lacks first, then what keys become here, then the memory."""
+    missing = missing_files(config, workspace)
+    found, unknown = _forecast(workspace, config)
+    training = config.training
+    if as_json:
+        document = {
+            "kind": kind,
+            "config": config.model_dump(mode="json"),
+            "answers": answers(config),
+            "missing": missing,
+            "memory": found.as_json() if found else None,
+            "memory_unknown": unknown,
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=True))
+        return
+    for sentence in missing:
+        click.echo(f"missing: {sentence}")
+    size = "auto" if training.batch_size == AUTO else str(training.batch_size)
+    click.echo(
+        f"{kind}: {printable(model_of(config))}, {config.adapter.type}, {printable(config.data.train_file)}:"
+        f" {training.max_steps} steps of {training.gradient_accumulation_steps} x {size}"
+    )
+    for sentence in answers(config):
+        click.echo(printable(sentence))
+    click.echo(printable(found.sentence()) if found else f"memory: {unknown}")
+    if found is not None and found.mend():
+        click.echo(f"  → {found.mend()}")
+
+
+def _look_at_memory(workspace: Workspace, kind: Kind, config: TrainingConfig, force: bool) -> None:
+    """Warn of a run that is too large, and refuse one that cannot be; its log will say what memory it takes."""
+    if kind == "init_check":
+        return
+    found, _ = _forecast(workspace, config)
+    if found is None or found.verdict != "TOO LARGE":
+        return
+    words = f"{printable(found.sentence())}; {found.mend()}"
+    if found.impossible and not force:
+        raise UserError(f"{words}; --force starts it all the same")
+    click.echo(f"warning: {words}", err=True)
+
+
+def _forecast(workspace: Workspace, config: TrainingConfig) -> tuple[Forecast | None, str]:
+    """The memory of a run, or why it is not known: the model may yet be made or fetched."""
+    try:
+        return forecast(workspace, config), ""
+    except UserError as error:
+        return None, printable(str(error))
