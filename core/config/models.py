@@ -191,6 +191,14 @@ class Training(Section):
         return found
 
 
+class SFTTraining(Training):
+    packing: bool = Field(
+        default=False,
+        description="Pack several examples into one row, each blind to the others, so that there is next to no padding;"
+        " batch_size counts rows then. Models whose layers keep more than keys and values go without.",
+    )
+
+
 class Adapter(Section):
     type: Literal["lora", "dora", "full"] = Field(
         default="lora",
@@ -297,7 +305,7 @@ class SFTConfig(Section):
 
     model: SFTModel = Field(description="The base model and where the finished one goes.")
     data: Data = Field(description="Examples and their lengths.")
-    training: Training = Field(description="Steps and batches.")
+    training: SFTTraining = Field(description="Steps and batches.")
     adapter: Adapter = Field(default_factory=Adapter, description="What is trained: LoRA or every weight.")
     optimization: Optimization = Field(
         default_factory=Optimization, description="Optimizer and learning-rate schedule."

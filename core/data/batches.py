@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -26,6 +27,22 @@ Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 
+class Fill(Protocol):
+    """How large a batch is where that is no number of examples."""
+
+    def usual(self, lengths: Sequence[int]) -> int:
+        """About how many examples of such lengths are in a batch."""
+        ...
+
+    def batches(self, order: list[int], lengths: Sequence[int]) -> list[list[int]]:
+        """Batches of the indices in `order`, which is random, all of them."""
+        ...
+
+    def refuse(self, lengths: Sequence[int]) -> None:
+        """Raise a UserError where an example is too long for any batch."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """A batch takes as many examples as fit into `tokens`, padding counted; each has `rows` sequences."""
@@ -33,13 +50,37 @@ class Budget:
     tokens: int
     rows: int = 1
 
-    def holds(self, longest: int) -> int:
-        """How many examples of up to so many tokens."""
+    def usual(self, lengths: Sequence[int]) -> int:
+        mean = sum(map(padded_width, lengths)) / len(lengths)
+        return max(1, int(self.tokens / (self.rows * mean)))
+
+    def batches(self, order: list[int], lengths: Sequence[int]) -> list[list[int]]:
+        return self.filled(_by_width(order, lengths), lengths)
+
+    def filled(self, order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+        """Batches of consecutive indices; their padded widths ascend."""
+        batches: list[list[int]] = []
+        for index in order:
+            if not batches or len(batches[-1]) >= self._holds(lengths[index]):
+                batches.append([])
+            batches[-1].append(index)
+        return batches
+
+    def refuse(self, lengths: Sequence[int]) -> None:
+        """A budget is there so that memory suffices: it is not overdrawn for one long row."""
+        longest = padded_width(max(lengths))
+        if self.rows * longest > self.tokens:
+            raise UserError(
+                f"training.batch_tokens: {self.tokens} has no room for the longest row, {self.rows} x {longest} tokens "
+                f"with padding: set it to {self.rows * longest} or more, or lower data.max_response_length"
+            )
+
+    def _holds(self, longest: int) -> int:
         return self.tokens // (self.rows * padded_width(longest))
 
 
-# How large a batch is: a number of examples, or what fits.
-Size = int | Budget
+# A number of examples, or what fits.
+Size = int | Fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,24 +177,36 @@ def epoch_order(lengths: Sequence[int], size: Size, seed: int, epoch: int) -> li
     """The batches of one epoch as lists of indices: every index once, near lengths together, shuffled from the seed."""
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
-    widths = [padded_width(length) for length in lengths]
-    per_window = WINDOW * (size if isinstance(size, int) else _usual(lengths, size))
+    per_window = WINDOW * (size if isinstance(size, int) else size.usual(lengths))
     batches: list[list[int]] = []
     for start in range(0, len(order), per_window):
-        # By padded width alone: within one the order stays random, and nothing is padded more.
-        window = sorted((int(i) for i in order[start : start + per_window]), key=lambda i: widths[i])
-        batches.extend(_filled(window, lengths, size))
+        window = [int(i) for i in order[start : start + per_window]]
+        if isinstance(size, int):
+            batches.extend(_in_groups(_by_width(window, lengths), size))
+        else:
+            batches.extend(size.batches(window, lengths))
     return [batches[int(i)] for i in rng.permutation(len(batches))]
+
+
+def _by_width(order: list[int], lengths: Sequence[int]) -> list[int]:
+    """By padded width alone: within one the order stays random, and nothing is padded more."""
+    least = _pad_to()
+    return sorted(order, key=lambda i: in_steps(lengths[i], least, eighths=1))
+
+
+def _in_groups(order: Sequence[int], size: int) -> list[list[int]]:
+    return [list(order[i : i + size]) for i in range(0, len(order), size)]
 
 
 class BatchStream:
     """Epoch after epoch of batches. `position` counts batches taken, and is all that a resume needs.
 
-    With a budget an epoch may have more batches than another: where it begins is found by walking through those before.
+    Where an epoch may have more batches than another, its beginning is found by walking through those before.
     """
 
     def __init__(self, lengths: Sequence[int], size: Size, seed: int, position: int = 0) -> None:
-        refuse_what_no_batch_holds(lengths, size)
+        if not isinstance(size, int):
+            size.refuse(lengths)
         self._lengths = lengths
         self._size = size
         self._seed = seed
@@ -187,11 +240,6 @@ class BatchStream:
         return self._order
 
 
-def examples_per_batch(lengths: Sequence[int], size: Size) -> float:
-    """How many examples a batch has, on the whole."""
-    return len(lengths) / len(in_order(lengths, size))
-
-
 def pieces(lengths: Sequence[int], indices: Sequence[int], tokens: int) -> list[list[int]]:
     """A batch in parts of at most so many tokens (or one example), by length, so that there is little padding."""
     found: list[list[int]] = []
@@ -203,38 +251,16 @@ def pieces(lengths: Sequence[int], indices: Sequence[int], tokens: int) -> list[
 
 
 def in_order(lengths: Sequence[int], size: Size) -> list[list[int]]:
-    """All indices by length, for evaluation; one that no batch has room for is a batch of its own."""
-    return _filled(sorted(range(len(lengths)), key=lambda i: lengths[i]), lengths, size)
-
-
-def _filled(order: list[int], lengths: Sequence[int], size: Size) -> list[list[int]]:
-    """Batches of consecutive indices, each as large as it may be; the lengths ascend, to within their padding."""
+    """All indices by length, for evaluation; one that a budget has no room for is a batch of its own."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     if isinstance(size, int):
-        return [order[i : i + size] for i in range(0, len(order), size)]
-    batches: list[list[int]] = []
-    for index in order:
-        if not batches or len(batches[-1]) >= size.holds(lengths[index]):
-            batches.append([])
-        batches[-1].append(index)
-    return batches
+        return _in_groups(order, size)
+    return size.filled(order, lengths) if isinstance(size, Budget) else size.batches(order, lengths)
 
 
-def refuse_what_no_batch_holds(lengths: Sequence[int], size: Size) -> None:
-    """A budget is there so that memory suffices: it is not overdrawn for one long row."""
-    longest = max(lengths)
-    if isinstance(size, Budget) and not size.holds(longest):
-        needed = size.rows * padded_width(longest)
-        raise UserError(
-            f"training.batch_tokens: {size.tokens} has no room for the longest row, {size.rows} x "
-            f"{padded_width(longest)} tokens with padding: set it to {needed} or more, or lower "
-            "data.max_response_length"
-        )
-
-
-def _usual(lengths: Sequence[int], size: Budget) -> int:
-    """Examples that a batch holds where all are of the mean length."""
-    mean = sum(padded_width(length) for length in lengths) / len(lengths)
-    return max(1, int(size.tokens / (size.rows * mean)))
+def examples_per_batch(lengths: Sequence[int], size: Size) -> float:
+    """How many examples a batch has, on the whole."""
+    return len(lengths) / len(in_order(lengths, size))
 
 
 def _round_up(count: int, multiple: int) -> int:

@@ -39,14 +39,16 @@ class Head:
         self._outside = self._trained_outside().keys() if self.split else set()
         self._names = self._trained_by_name() if self.split else []
 
-    def features(self, ids: Array, positions: Array) -> Array:
+    def features(self, ids: Array, positions: Array, cache: list[Any] | None = None) -> Array:
         """What enters the head at these positions, (N, D); without a body the logits themselves, (N, V).
 
         Args:
             ids: (R, T) token ids.
             positions: (N,) indices into the R*T positions.
+            cache: one object a block, as mlx-lm has it.
         """
-        everywhere = self.body(ids) if self.split else self._model(ids)
+        whole = self.body if self.split else self._model
+        everywhere = whole(ids) if cache is None else whole(ids, cache)
         rows: Array = everywhere.reshape(-1, everywhere.shape[-1])[positions]
         return rows
 

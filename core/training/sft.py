@@ -9,9 +9,12 @@ from pathlib import Path
 import mlx.core as mx
 import mlx.nn as nn
 
-from core.data.batches import Size, arrays, collate, in_order
+from core.data.batches import Size, arrays, collate, in_order, pieces
+from core.data.packing import Packed, collate_rows, rows_of
 from core.data.tokenize import Tokens
 from core.models.head import Head
+from core.models.packing import caches, obstacle
+from core.training.forward import PIECE
 
 Array = mx.array
 
@@ -27,7 +30,9 @@ class SFT:
         *,
         batch_size: Size,
         write_model: Callable[[Path], None],
+        packed: Packed | None = None,
     ) -> None:
+        """`packed`: how training examples are packed into rows, where the model can do it."""
         self.model = model
         self.lengths = [example.length for example in train]
         self.write_model = write_model
@@ -35,25 +40,42 @@ class SFT:
         self._validation = validation
         self._batch_size = batch_size
         self._head = Head(model)
+        self.why_not_packed = obstacle(model, self._head) if packed is not None else ""
+        self._packed = None if self.why_not_packed else packed
+        self._row_by_row = self._packed is not None and obstacle(model, self._head, rows=2) != ""
 
     @property
     def doing(self) -> str:
         return "training"
 
+    @property
+    def size(self) -> Size:
+        """How large training batches are."""
+        return self._packed or self._batch_size
+
     def pieces(self, indices: list[int]) -> list[list[int]]:
-        return [indices]
+        """On a GPU whole, on the CPU without padding to spare or row by row."""
+        on_gpu = mx.default_device() == mx.Device(mx.gpu)
+        if self._packed is not None and (self._row_by_row or not on_gpu):
+            return rows_of(indices, self.lengths, self._packed.width)
+        return [indices] if on_gpu else pieces(self.lengths, indices, PIECE)
 
     def batch(self, indices: list[int]) -> tuple[Array, ...]:
-        """ids, positions, targets, rows, weights."""
-        return arrays(collate(self._train, indices))
+        """ids, positions, targets, rows, weights; and of packed rows which example of the row each token is of."""
+        if self._packed is None:
+            return arrays(collate(self._train, indices))
+        width = self._packed.width
+        batch, segments = collate_rows(self._train, rows_of(indices, self.lengths, width), width)
+        return (*arrays(batch), mx.array(segments))
 
     def tokens(self, indices: list[int]) -> int:
         return sum(self.lengths[i] for i in indices)
 
     def loss(self, *batch: Array) -> tuple[Array, Array, dict[str, Array]]:
         """Summed negative log-likelihood (nats) and the number of response tokens."""
-        ids, positions, targets, _, weights = batch
-        logps, _ = self._head.logps(self._head.features(ids, positions), targets)
+        ids, positions, targets, _, weights, *segments = batch
+        cache = caches(self.model, segments[0]) if segments else None
+        logps, _ = self._head.logps(self._head.features(ids, positions, cache), targets)
         return -(logps * weights).sum(), weights.sum(), {}
 
     def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float] | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
 from core.config import SFTConfig
+from core.data.batches import padded_width
+from core.data.packing import Packed, fill_rows
+from core.data.tokenize import Tokens
 from core.models.adapters import fuse, make_trainable, save_adapters
 from core.models.load import LanguageModel
 from core.models.save import save, whole_folder
@@ -60,10 +65,12 @@ def run(context: Context) -> None:
 
     held_out = evaluated(validation, config.training.eval_pairs, config.training.seed)
 
-    def objective() -> SFT:
-        return SFT(base.model, train, held_out, batch_size=batch_limit(config), write_model=write_model)
+    def objective(packed: Packed | None = None) -> SFT:
+        return SFT(base.model, train, held_out, batch_size=batch_limit(config), write_model=write_model, packed=packed)
 
-    outcome = fit(objective(), plan_of(config), context, folder)
+    trained = objective(packing_of(config, train) if config.training.packing else None)
+    say_packing(context, trained)
+    outcome = fit(trained, replace(plan_of(config), batch_size=trained.size), context, folder)
     evaluation = outcome.evaluation
 
     target = context.workspace.path(config.model.checkpoint)
@@ -99,6 +106,26 @@ def run(context: Context) -> None:
         ),
         Fact("sft.logs_saved", 1.0, run=me, source="log and metrics in runs.db"),
     )
+
+
+def packing_of(config: SFTConfig, train: Sequence[Tokens]) -> Packed:
+    """Rows as wide as the longest example: as many as `batch_size`, or as fit into `batch_tokens`."""
+    width = padded_width(max(example.length for example in train))
+    limit = batch_limit(config)
+    if isinstance(limit, int):
+        return Packed(limit, width)
+    limit.refuse([width])
+    return Packed(limit.usual([width]), width)
+
+
+def say_packing(context: Context, objective: SFT) -> None:
+    if objective.why_not_packed:
+        context.log(f"training.packing: true: not for this model: {objective.why_not_packed}", "warning")
+    if isinstance(objective.size, Packed):
+        width, tokens = objective.size.width, sum(objective.lengths)
+        rows = len(fill_rows(range(len(objective.lengths)), objective.lengths, width))
+        share = 100 * tokens / (rows * width)
+        context.log(f"{len(objective.lengths)} examples packed into {rows} rows of {width} tokens, {share:.1f} % full")
 
 
 def written_config(read: dict[str, Any], config: SFTConfig) -> dict[str, Any]:
