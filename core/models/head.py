@@ -11,12 +11,13 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 from core.models.body import Body, evaluating
-from core.models.vocabulary import exact_kl, numbers, target_logps, with_vjp
+from core.models.eager import fresh, with_vjp
+from core.models.vocabulary import exact_kl, target_logps
 
 Array = mx.array
 
-# Logits that exist at a time: on the CPU few enough to stay near its caches, on a GPU enough to keep it busy.
-ENTRIES_CPU, ENTRIES_GPU = 1 << 21, 1 << 24
+# Logits that exist at a time: 32 MB and 64 MB in float32. With fewer rows the matrix products are slower.
+ENTRIES_CPU, ENTRIES_GPU = 1 << 23, 1 << 24
 LEAST = 32  # positions
 
 
@@ -108,7 +109,7 @@ class Head:
                 if parts:
                     # Otherwise all chunks are in memory at once.
                     (chunk,) = mx.depends([chunk], parts[-1])
-                parts.append(self._chunk_gradient(_fresh(chunk), targets[rows]))
+                parts.append(self._chunk_gradient(fresh(chunk), targets[rows]))
             logps, squares, gradients = (mx.concatenate([part[i] for part in parts]) for i in range(3))
             return logps, squares, gradients
 
@@ -126,7 +127,7 @@ class Head:
             return target_logps(self.logits(features), targets)
 
         (logps, squares), (gradient,) = mx.vjp(function, [features], [ones, mx.zeros_like(ones)])
-        return [_fresh(array) for array in (logps, squares, gradient)]
+        return [fresh(array) for array in (logps, squares, gradient)]
 
     def _trained(self, features: Array, targets: Array, trained: dict[str, Array]) -> tuple[Array, Array]:
         """Logits are computed again in the backward pass: the gradient of a weight depends on what comes after."""
@@ -203,11 +204,3 @@ class Head:
             yield
         finally:
             self._model.update(tree_unflatten(own))
-
-
-def _fresh(array: Array) -> Array:
-    """The same numbers without their history, where NumPy has them: while a gradient is traced, MLX keeps every array
-    that one came from, and here the logits are among them.
-    """
-    values = numbers(array)
-    return array if values is None else mx.array(values)

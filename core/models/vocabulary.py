@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
-import numpy.typing as npt
+
+from core.models.eager import Floats, numbers, with_vjp
 
 Array = mx.array
-Floats = npt.NDArray[np.float32]
-
-
-def numbers(array: Array) -> Floats | None:
-    """The numbers of a float32 array where NumPy is to compute with them, else None: on a GPU, and in a compiled step.
-
-    On the CPU NumPy's exp is some 25 times as fast as MLX's, and its sums are pairwise: MLX's logsumexp adds a row up
-    one by one and is off by 5e-5 and more a token over a vocabulary of 49k, always to one side.
-    """
-    if mx.default_device() == mx.Device(mx.gpu):
-        return None
-    try:
-        return np.asarray(array)
-    except (RuntimeError, ValueError):  # while a step is traced its arrays have no numbers
-        return None
-
-
-def with_vjp(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:
-    """`forward` with the gradient that `backward(primals, cotangents, outputs)` gives."""
-    function: Any = mx.custom_function(forward)
-    function.vjp(backward)
-    return function  # type: ignore[no-any-return]
 
 
 def target_logps(logits: Array, targets: Array) -> tuple[Array, Array]:
