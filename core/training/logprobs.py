@@ -17,6 +17,6 @@ def row_sums(values: Array, rows: Array, weights: Array, count: int) -> Array:
 def response_logps(
     head: Head, ids: Array, positions: Array, targets: Array, rows: Array, weights: Array
 ) -> tuple[Array, Array]:
-    """Summed log-probs of the response of each row, and its number of tokens, both (R,)."""
-    logps, _ = head.logps(head.features(ids, positions), targets)
+    """Summed log-probs of the response of each row, and its number of tokens, both (R,); without gradient."""
+    logps, _ = head.measure(head.features(ids, positions), targets)
     return row_sums(logps, rows, weights, ids.shape[0]), row_sums(mx.ones_like(logps), rows, weights, ids.shape[0])

@@ -84,9 +84,10 @@ class SFT:
         for indices in in_order([example.length for example in self._validation], self._batch_size):
             if interrupted():
                 return None
-            loss, count, _ = self.loss(*arrays(collate(self._validation, indices)))
-            total += float(loss)
-            tokens += float(count)
+            ids, positions, targets, _, weights = arrays(collate(self._validation, indices))
+            logps, _ = self._head.measure(self._head.features(ids, positions), targets)
+            total -= float((logps * weights).sum())
+            tokens += float(weights.sum())
         mean = total / tokens
         return {"eval_loss": mean, "eval_perplexity": math.exp(mean) if mean < 700 else math.inf}
 
