@@ -232,9 +232,12 @@ def _growth(members: Sequence[Row], unit: str) -> str:
         "prompt": f"prompt {100 * size['prompt_share']:.0f} % of the sequence",
     }
     fixed.pop(size["group"], None)
-    said = f"{', '.join(fixed.values())}; {size['epochs']} epochs; model: {record['model']}."
+    model = f"model: {record['model']}"
     if size["group"] == "vocabulary":
-        said = f"{', '.join(fixed.values())}; {size['epochs']} epochs; generated models of SmolLM2-135M's shape."
+        model = "generated models of SmolLM2-135M's shape"
+    # As many pairs as the largest batch where batches grow.
+    pairs = sorted({row.measurement["pairs"] for row in members})
+    said = f"{', '.join(fixed.values())}; {' or '.join(map(str, pairs))} pairs, {size['epochs']} epochs; {model}."
     programs = [p for p in PROGRAMS if any(row.program == p for row in members)]
     head = [unit]
     for words in ("pairs/s, first epoch", "pairs/s, from the second on", "GiB above the weights"):

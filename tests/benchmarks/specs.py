@@ -61,7 +61,7 @@ class Measurement:
     prompt_share: float = RESPONSE_HEAVY
     batch_size: int = 2
     pairs: int = 12
-    epochs: int = 3
+    epochs: int = 2
     rounds: int = 3
     vocabulary: int | None = None
     evaluate: bool = False
