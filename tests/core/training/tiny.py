@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.config import DPOConfig, RewardConfig, SFTConfig
 from core.config.models import Training
+from core.config.reward import RewardTraining
 from core.demo.model import write_model
 from core.store import Database, open_store
 from core.workspace import Workspace, create_workspace
@@ -78,6 +79,7 @@ def sft_config(**changes: object) -> SFTConfig:
 
 def reward_config(**changes: object) -> RewardConfig:
     raw = sft_config().model_dump(mode="json")
+    raw["training"] = {key: value for key, value in raw["training"].items() if key in RewardTraining.model_fields}
     raw["model"] = {"base_model": "models/tiny", "checkpoint": "checkpoints/reward"}
     raw["data"] |= {"train_file": "data/pairs_train.jsonl", "validation_file": "data/pairs_val.jsonl"}
     raw["logging"]["output_dir"] = "outputs/reward"
