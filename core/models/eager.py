@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
@@ -13,13 +15,30 @@ Array = mx.array
 Floats = npt.NDArray[np.float32]
 
 
+_here = threading.local()
+
+
+@contextmanager
+def lazily(wanted: bool = True) -> Iterator[None]:
+    """Inside, NumPy computes nothing. What it is asked for is computed at once, and while a gradient is traced MLX
+    keeps all that this came from: blocks that are to be computed again would be kept whole, twice.
+    """
+    before = getattr(_here, "lazily", False)
+    _here.lazily = wanted or before
+    try:
+        yield
+    finally:
+        _here.lazily = before
+
+
 def numbers(array: Array) -> Floats | None:
-    """The numbers of a float32 array where NumPy is to compute with them, else None: on a GPU, and in a compiled step.
+    """The numbers of a float32 array where NumPy is to compute with them, else None: on a GPU, in a compiled step, and
+    inside of `lazily`.
 
     On the CPU NumPy's exp is some 25 times as fast as MLX's, and its sums are pairwise: MLX's logsumexp adds a row up
     one by one and is off by 5e-5 and more a token over a vocabulary of 49k, always to one side.
     """
-    if mx.default_device() == mx.Device(mx.gpu):
+    if mx.default_device() == mx.Device(mx.gpu) or getattr(_here, "lazily", False):
         return None
     try:
         return np.asarray(array)

@@ -10,6 +10,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from core.models.eager import lazily
+
 
 class _Dropout(nn.Dropout):  # type: ignore[misc]  # MLX's layers come without types
     """Dropout with a mask from a key that it is given: recomputed, it must be the same one."""
@@ -39,7 +41,8 @@ def _checkpointed(block: Any) -> Any:
             for dropout, key in zip(dropouts, keys, strict=True):
                 object.__setattr__(dropout, "key", mx.stop_gradient(key))
             try:
-                return block.__call__(self, *inner_args, **inner_kwargs)
+                with lazily(self.training):
+                    return block.__call__(self, *inner_args, **inner_kwargs)
             finally:
                 for dropout in dropouts:
                     object.__delattr__(dropout, "key")

@@ -11,7 +11,8 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 from core.models.body import Body, evaluating
-from core.models.eager import fresh, with_vjp
+from core.models.eager import fresh, lazily, with_vjp
+from core.models.gradient_checkpointing import checkpointed
 from core.models.vocabulary import exact_kl, target_logps
 
 Array = mx.array
@@ -64,7 +65,8 @@ class Head:
         """
         trained = self._trained_outside() if self.split else {}
         assert trained.keys() == self._outside, "what is trained was changed after the head was found"
-        return self._trained(features, targets, trained) if self._names else self._frozen(features, targets)
+        with lazily(self.split and any(map(checkpointed, self.body.blocks))):
+            return self._trained(features, targets, trained) if self._names else self._frozen(features, targets)
 
     def measure(self, features: Array, targets: Array) -> tuple[Array, Array]:
         """The same without gradient, evaluated."""
