@@ -207,6 +207,17 @@ class KLGuard(Section):
     )
 
 
+class DPOCompute(Compute):
+    trunk_cache_gb: Number = Field(
+        default=8.0,
+        description="Room on disk for what the blocks below the adapters give for each pair, so that they run once and"
+        " not in every epoch; 0 keeps nothing. What would not fit is not kept.",
+        ge=0,
+        le=100_000,
+        json_schema_extra=_unit("GB"),
+    )
+
+
 class DPOConfig(Section):
     """dpo_config.yaml."""
 
@@ -219,7 +230,7 @@ class DPOConfig(Section):
     )
     constraints: Constraints = Field(description="Targets of the quality gates.")
     kl_guard: KLGuard = Field(default_factory=KLGuard, description="What is done when KL passes the limit.")
-    compute: Compute = Field(default_factory=Compute, description="Device and precision.")
+    compute: DPOCompute = Field(default_factory=DPOCompute, description="Device and precision.")
     logging: Logging = Field(description="Names and the output folder.")
 
     def conflicts(self) -> list[tuple[str, str]]:

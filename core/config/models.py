@@ -284,14 +284,6 @@ class Compute(Section):
     gradient_checkpointing: bool = Field(
         default=False, description="Compute activations again in the backward pass: less memory, more time."
     )
-    trunk_cache_gb: Number = Field(
-        default=8.0,
-        description="Room on disk for what the blocks below the adapters give for each pair, so that they run once and"
-        " not in every epoch; 0 keeps nothing. What would not fit is not kept.",
-        ge=0,
-        le=100_000,
-        json_schema_extra=_unit("GB"),
-    )
 
 
 class Logging(Section):
