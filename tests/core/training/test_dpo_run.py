@@ -282,7 +282,7 @@ def test_a_tokenizer_of_another_model(tiny_workspace: tuple[Workspace, Database]
         score(folder, None, space.data / "pairs_train.jsonl", batch_size=4)
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
+@pytest.mark.parametrize("adapter", ["lora", "dora", "full"])
 def test_a_policy_that_starts_from_other_weights(tiny_workspace: tuple[Workspace, Database], adapter: str) -> None:
     space, db = tiny_workspace
     other = space.root / "models" / "other"
@@ -297,7 +297,7 @@ def test_a_policy_that_starts_from_other_weights(tiny_workspace: tuple[Workspace
     assert {"models/tiny", "models/other"} <= set(found["dpo.preference_gap"].inputs)
     # The handed-over files are of the policy's own base.
     folder, pairs = space.root / "outputs" / "dpo", space.data / "pairs_val.jsonl"
-    model, files = (other, folder) if adapter == "lora" else (folder, None)
+    model, files = (folder, None) if adapter == "full" else (other, folder)
     ours = score(model, files, pairs, batch_size=4)
     theirs = score(space.root / "models" / "tiny", None, pairs, batch_size=4)
     margins = [
@@ -352,3 +352,27 @@ def test_only_some_validation_pairs_are_looked_at(tiny_workspace: tuple[Workspac
     space, db = tiny_workspace
     run = train(space, db, training_max_steps=4, training_eval_pairs=6)
     assert facts.of_run(db, run.id)["dpo.preference_gap"].n == 6
+
+
+def test_a_policy_that_is_itself_an_adapter(tiny_workspace: tuple[Workspace, Database]) -> None:
+    """As in iterations: what is written afterwards stands on both."""
+    space, db = tiny_workspace
+    train(space, db, training_max_steps=4, training_learning_rate=5e-3, constraints_kl_target=10.0)
+    first = space.root / "outputs" / "dpo"
+    run = train(
+        space, db, model_policy_model="outputs/dpo", model_reference_model="outputs/dpo", training_max_steps=4,
+        constraints_kl_target=10.0, logging_output_dir="outputs/second",
+    )  # fmt: skip
+    second = space.path(run.output_dir or "")
+    assert second != first
+    written = json.loads((second / "adapter_config.json").read_text("utf-8"))
+    assert Path(written["model"]) == second / "base"
+    pairs = space.data / "pairs_val.jsonl"
+    ours = score(second / "base", second, pairs, batch_size=4)
+    theirs = score(first, None, pairs, batch_size=4)
+    margins = [
+        0.1 * (a.chosen_logp - a.rejected_logp - b.chosen_logp + b.rejected_logp)
+        for a, b in zip(ours, theirs, strict=True)
+    ]
+    gap = facts.of_run(db, run.id)["dpo.preference_gap"].value
+    assert gap == pytest.approx(np.mean(margins), rel=1e-3, abs=1e-4) and abs(gap) > 1e-4
