@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from core.evaluation.intervals import mean_interval, wilson
 from core.models.adapters import make_trainable, save_adapters
 from core.models.load import LanguageModel, resolve
 from core.models.reference import AdapterOff, Reference, WeightsFromDisk
-from core.models.save import save
+from core.models.save import save, whole_folder
 from core.store import facts, metrics
 from core.store.facts import Fact
 from core.training import checkpoints
@@ -34,12 +35,15 @@ from core.training.schedules import BetaSchedule
 
 
 def policy_and_reference(
-    context: Context, config: DPOConfig, dtype: mx.Dtype
+    context: Context, config: DPOConfig, dtype: mx.Dtype, folder: Path | None = None
 ) -> tuple[LanguageModel, Reference, dict[str, str]]:
     """The policy ready to be trained, its reference, and the hashes of both folders.
 
     One model in memory: with an adapter on the reference's own weights the reference is the adapter switched off;
     otherwise (full fine-tuning, or a policy that starts from other weights) its answers are read in from its folder.
+
+    Args:
+        folder: the run's; a policy that is itself an adapter is written there fused, for the new adapter to stand on.
     """
     names = (config.model.reference_model, config.model.policy_model)
     reference_path, policy_path = (resolve(context.workspace, name) for name in names)
@@ -48,6 +52,8 @@ def policy_and_reference(
     if not same:
         refuse_other_architecture(reference_path, policy_path)
     policy = load_for(context, config.model.policy_model, config, dtype)
+    if folder is not None and config.adapter.type != "full" and (policy_path / "adapter_config.json").is_file():
+        policy = replace(policy, path=fused_base(context, policy, folder / "base"))
     mx.random.seed(config.training.seed)
     make_trainable(policy.model, config.adapter)
     trainable = sum(v.size for _, v in tree_flatten(policy.model.trainable_parameters()))
@@ -55,6 +61,15 @@ def policy_and_reference(
     if same and config.adapter.type != "full":
         return policy, AdapterOff(policy.model), hashes
     return policy, WeightsFromDisk(policy.model, reference_path, dtype, config.model.trust_remote_code), hashes
+
+
+def fused_base(context: Context, policy: LanguageModel, target: Path) -> Path:
+    """A model folder of what an adapter folder became in memory: an adapter on it cannot name two to stand on."""
+    if not target.exists():
+        with whole_folder(target) as part:
+            save(policy, part)
+        context.log(f"the policy starts from an adapter: {context.workspace.relative(target)} is both as one model")
+    return target
 
 
 def refuse_other_architecture(reference: Path, policy: Path) -> None:
@@ -114,7 +129,7 @@ def run(context: Context) -> None:
     me = context.run.id
     folder = claim_output(context, config.logging.output_dir)
     dtype = use_machine(context, config)
-    policy, reference, model_hashes = policy_and_reference(context, config, dtype)
+    policy, reference, model_hashes = policy_and_reference(context, config, dtype, folder)
     train = load_pairs(context, policy, config.data.train_file, config)
     validation = load_pairs(context, policy, config.data.validation_file, config)
     data_hashes = context.reads(config.data.train_file, config.data.validation_file)
