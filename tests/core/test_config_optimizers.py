@@ -79,9 +79,8 @@ def test_a_wrong_option_is_one_line_with_its_number(tmp_path: Path, given: str) 
         load(tmp_path, f'  optimizer: "adamw"\n  optimizer_config: {given}')
     message = str(refused.value)
     assert len(message.splitlines()) == 1
-    line = (tmp_path / "sft.yaml").read_text().splitlines().index(
-        f"  optimizer_config: {given}  # adamw, adam, sgd, muon, adafactor, lion, rmsprop, adagrad, adadelta or adamax"
-    ) + 1
+    lines = (tmp_path / "sft.yaml").read_text().splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if text.startswith("  optimizer_config: "))
     assert f"sft.yaml:{line}: optimization.optimizer_config.{WRONG[given]}" in message
 
 
