@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from core import blas as blas  # before any test imports mlx.core: tests compute as the program does
 from core.store import Database, open_store
 from core.workspace import Workspace, create_workspace
 
