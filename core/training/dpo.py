@@ -82,7 +82,7 @@ class DPO:
         self._pairs = {"train": train, "validation": validation}
         self._known = known or ReferenceCache(None, "")
         # (pairs, 2) summed log-probs of chosen and rejected under the reference; NaN where not yet computed.
-        self.memory = {name: mx.array(self._known.known(pairs)) for name, pairs in self._pairs.items()}
+        self.memory = {name: self._known.known(pairs) for name, pairs in self._pairs.items()}
         self._reference = reference
         self._loss = loss
         self._batch_size = batch_size
@@ -97,7 +97,7 @@ class DPO:
     @property
     def doing(self) -> str:
         """What a step does just now beside training."""
-        missing = int(mx.isnan(self.memory["train"][:, 0]).sum())
+        missing = int(np.isnan(self.memory["train"][:, 0]).sum())
         if self._loss.reference_free or not missing:
             return "training"
         pairs = len(self.lengths)
@@ -126,7 +126,7 @@ class DPO:
 
         Returns False when interrupted. `progress` hears how many pairs are known of how many.
         """
-        missing = np.flatnonzero(np.isnan(np.array(self.memory["train"][:, 0]))).tolist()
+        missing = np.flatnonzero(np.isnan(self.memory["train"][:, 0])).tolist()
         pairs = len(self.lengths)
         with self._reference.on():
             for number, index in enumerate(missing):
@@ -316,26 +316,21 @@ class DPO:
         values, _ = self._head.measure(features, inputs["targets"])
         logps = row_sums(values, inputs["rows"], inputs["weights"], 2)
         # What was known stays, to the bit.
-        known = self.memory[name][index]
-        if bool(mx.isnan(known).any()):
-            self.memory[name][index] = logps
-            mx.eval(self.memory[name])
-            self._known.add([pair], np.array(logps)[None])
+        if np.isnan(self.memory[name][index]).any():
+            self.memory[name][index] = np.array(logps)
+            self._known.add([pair], self.memory[name][index : index + 1])
         return features[: len(pair.responses[0])]
 
     def _reference_logps(self, name: str, indices: list[int]) -> Array:
         """(B, 2) log-probs of these pairs under the reference."""
         if self._loss.reference_free:
             return mx.zeros((len(indices), 2))
-        at = mx.array(indices)
-        unknown = [
-            i for i, known in zip(indices, np.array(self.memory[name][at][:, 0]), strict=True) if np.isnan(known)
-        ]
+        unknown = [index for index in indices if np.isnan(self.memory[name][index]).any()]
         if unknown:
             with self._reference.on():
                 for index in unknown:
                     self._measure_reference(name, index)
-        return self.memory[name][at]
+        return mx.array(self.memory[name][indices])
 
     def _look_ahead(self, interrupted: Callable[[], bool]) -> bool:
         """Put the reference in place once for all validation pairs of which nothing is remembered yet.

@@ -227,7 +227,8 @@ def test_the_reference_of_a_pair_is_computed_once() -> None:
     np.testing.assert_array_equal(objective.batch([2, 0])[0]["reference"], first[mx.array([2, 0])])
     assert reference.count == 1
     # A batch that is known in part: what was known stays, to the bit.
-    objective.memory["train"][1] = first[1] = first[1] + 1e-3
+    objective.memory["train"][1] += 1e-3
+    first[1] = mx.array(objective.memory["train"][1])
     mixed = objective.batch([3, 1, 9, 8])[0]["reference"]
     assert reference.count == 2
     np.testing.assert_array_equal(mixed[1], first[1])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 import pytest
 
 from core.data.batches import arrays, collate
@@ -88,7 +89,7 @@ def objective_of(form: str, loss: PairLoss, beta: float, reference: list[list[fl
         kl_target=0.1,
         write_model=lambda folder: None,
     )
-    objective.memory["train"] = mx.array(reference).T
+    objective.memory["train"] = np.array(reference, np.float32).T
     return objective
 
 
