@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from core.data.batches import Budget, epoch_order
 from core.engine.client import submit
 from core.errors import UserError
 from core.store import log, metrics, runs
@@ -64,6 +65,21 @@ def test_half_precision_is_near_float32_and_summed_in_it(dtype: mx.Dtype, kind: 
     assert cosine > (0.999 if dtype == mx.bfloat16 else 0.99999)
     assert half["examples"].item() == sums["examples"].item()
     assert half["loss"].item() == pytest.approx(sums["loss"].item(), rel=2e-3)
+
+
+@pytest.mark.parametrize("size", [3, Budget(96, rows=2), 8])
+def test_an_epoch_in_batches_of_any_size_is_the_mean_over_all_pairs(size: int | Budget) -> None:
+    model = adapted(spread=0.1)
+    objective = dpo(model, PAIRS)
+    batches = epoch_order([pair.length for pair in PAIRS], size, 0, 0)
+    assert len({len(batch) for batch in batches}) > 1 or size == 8  # the last of three is smaller
+    gradients = gradient_function(objective, compiled=False)
+    found, sums = sum_gradients(objective, gradients, batches)
+    expected, whole = sum_gradients(objective, gradients, [list(range(8))])
+    theirs = flat(expected)
+    np.testing.assert_allclose(flat(found), theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+    assert sums["examples"].item() == whole["examples"].item() == 8
+    assert sums["loss"].item() == pytest.approx(whole["loss"].item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", [2.0**-4, 1.0, 2.0**10])
