@@ -100,8 +100,8 @@ def _gpu_limit(info: dict[str, Any]) -> MemoryLimit:
     """From what MLX says of the GPU."""
     recommended = info.get("max_recommended_working_set_size")
     if recommended:
-        total = int(info.get("memory_size", recommended))
-        return MemoryLimit(int(recommended), total, "the working set that Metal recommends")
+        physical = int(info.get("memory_size", recommended))
+        return MemoryLimit(int(recommended), physical, "the working set that Metal recommends")
     total = info.get("total_memory") or info.get("memory_size")
     if total:
         free = int(info.get("free_memory", total))

@@ -17,9 +17,9 @@ from mlx_lm.utils import load_model as mlx_load_model
 from mlx_lm.utils import load_tokenizer
 
 from core.errors import UserError
+from core.model_folder import read_config as read_config
 from core.models.adapters import fuse
 from core.models.rope_names import older_names
-from core.models.shape import read_config as read_config
 from core.workspace import Workspace
 
 Classes = Callable[..., tuple[type, type]]

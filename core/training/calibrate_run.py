@@ -17,7 +17,7 @@ from core.training.batch_size import gigabytes
 from core.training.calibration import Interrupted, TrainingKind, calibrate, settle
 from core.training.context import Context
 from core.training.control import Stopped
-from core.training.memory import Forecast, forecast, model_of
+from core.training.forecast import Forecast, forecast, model_of
 
 
 def run(context: Context) -> None:

@@ -19,11 +19,11 @@ from core.config import DPOConfig, TrainingConfig, plan_for
 from core.config import plan as compute_plan
 from core.data.lengths import Lengths
 from core.errors import UserError
-from core.models.shape import find_folder, read_shape
+from core.model_folder import find_folder, read_shape
 from core.store import Database, calibrations, files
 from core.store.calibrations import Calibration, Size
 from core.training.batch_size import Measured, TooLarge, choose, search
-from core.training.memory import lengths_of, model_of, starting_point
+from core.training.forecast import lengths_of, model_of, starting_point
 from core.workspace import Workspace
 
 TrainingKind = Literal["sft", "reward", "dpo"]

@@ -7,49 +7,48 @@ hold the estimate to what is measured on models that they make.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-from core.config import DPOConfig, SFTConfig, TrainingConfig, plan_for
-from core.config import plan as compute_plan
-from core.config.models import AUTO, Adapter
-from core.data import lengths as row_lengths
+from core.config import DPOConfig, RewardConfig, SFTConfig, TrainingConfig, plan_for
+from core.config.models import Adapter
 from core.data.lengths import Lengths
-from core.errors import UserError
-from core.hardware import STARTING_POINTS, MemoryLimit, look, memory_limit
-from core.models.shape import Linear, ModelShape, find_folder, read_shape
-from core.text import printable
-from core.training.batch_size import gigabytes
-from core.workspace import Workspace
+from core.model_folder import Linear, ModelShape
 
 Verdict = Literal["SAFE", "TIGHT", "TOO LARGE"]
 Kind = Literal["sft", "reward", "dpo"]
 
-# The share of the limit within which a run is safe: estimates were up to a fifth too low.
+# The share of the limit within which a run is safe: an estimate may be a tenth too low, and others want memory too.
 SAFE = 0.8
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
-# Numbers a token that the backward pass of a block keeps, in multiples of the hidden size (D), the width of the
-# feed-forward layer (F), of queries (Q) and keys (K), and of heads x tokens (attention weights, A).
-_KEPT = {"D": 4.0, "F": 5.0, "Q": 2.4, "K": 2.0, "A": 1.25}
-# The block that is being worked on: the gradients of the above.
-_BACKWARD = {"D": 14.0, "F": 5.5, "Q": 0.0, "K": 0.0, "A": 1.3}
+# Numbers a token in a block, in multiples of the hidden size (D), the width of the feed-forward layer (F), of queries
+# (Q) and keys (K), and of heads x tokens (attention weights, A). Fitted to what mx.get_peak_memory gave.
+Multiples = dict[str, float]
+# What is kept for the backward pass, and the gradients in the block that is being worked on.
+_KEPT: Multiples = {"D": 4.0, "F": 5.0, "Q": 2.4, "K": 2.0, "A": 1.25}
+_BACKWARD: Multiples = {"D": 17.0, "F": 7.0, "Q": 0.0, "K": 0.0, "A": 1.7}
+# On a CPU NumPy computes the exponentials, at once; while a gradient is traced, MLX then keeps every array.
+_KEPT_AT_ONCE: Multiples = {"D": 16.5, "F": 4.4, "Q": 18.9, "K": 0.5, "A": 2.85}
 # A block that is run without gradient.
-_FORWARD = {"D": 4.0, "F": 3.0, "Q": 2.0, "K": 2.0, "A": 2.2}
+_FORWARD: Multiples = {"D": 4.0, "F": 3.0, "Q": 2.0, "K": 2.0, "A": 2.2}
 
 # Moments that an optimizer keeps, in copies of what is trained. Adafactor keeps rows and columns alone.
-OPTIMIZERS = {"adamw": 2.0, "adam": 2.0, "sgd": 1.0, "adafactor": 0.0, "lion": 1.0, "muon": 1.0, "rmsprop": 1.0,
+OPTIMIZERS = {"adamw": 2.0, "adam": 2.0, "sgd": 1.0, "adafactor": 0.0, "lion": 1.0, "muon": 2.0, "rmsprop": 1.0,
               "adagrad": 1.0, "adadelta": 2.0, "adamax": 2.0}  # fmt: skip
 
-# Logits that exist at a time in the chunked output head, and arrays of that size beside them.
-_HEAD_ENTRIES = {"cpu": 1 << 21, "gpu": 1 << 24}
-_HEAD_COPIES = 4
+# Logits that exist at a time in the chunked output head, and arrays of their size: on a CPU at once, else later.
+_HEAD_ENTRIES = {"cpu": 1 << 23, "gpu": 1 << 24}
+_AT_ONCE, _LATER = 3, 5
+# Arrays of the size of the head's own weights, for each chunk, where they are trained.
+_TRAINED_AT_ONCE, _TRAINED_LATER = 2.6, 4.0
 _LEAST_POSITIONS = 32
 
-# What enters the reference's head on validation pairs is kept, up to this (bytes).
-_FEATURES = 1 << 30
+# Tokens that one forward pass has on a CPU, where batches go in pieces.
+_PIECE = 512
+# What running the prompt once for both responses has to gain.
+_SHARING = 1.1
 
 
 class Part(NamedTuple):
@@ -117,34 +116,51 @@ class _Step:
 
     def __init__(self, shape: ModelShape, config: TrainingConfig, lengths: Lengths, batch_size: int) -> None:
         planned = plan_for(config)
-        full = config.adapter.type == "full"
-        self.shape, self.config, self.lengths, self.pairs = shape, config, lengths, batch_size
+        self.full = config.adapter.type == "full"
+        self.shape, self.config, self.lengths = shape, config, lengths
         self.device = planned.device
         self.size = _BYTES[planned.dtype]
+        self.checkpointing = planned.gradient_checkpointing
+        self.at_once = planned.device == "cpu" and not self.checkpointing
+        self.width = _rounded(lengths.longest, 1 if planned.device == "cpu" else 32)
         self.rows = batch_size * (1 if isinstance(config, SFTConfig) else 2)
-        self.width = _rounded(lengths.longest, 8 if planned.device == "cpu" else 32)
-        self.tokens = self.rows * self.width
+        self.tokens = self._tokens(batch_size)
         self.weights = shape.weights(self.size)
-        self.trained_blocks = shape.blocks if full else _adapted_blocks(shape, config.adapter)
+        self.trained_blocks = shape.blocks if self.full else _adapted_blocks(shape, config.adapter)
         # Gradients are summed and moments kept in float32, and of weights in half precision a float32 copy.
-        self.trained = shape.weights(4) if full else 4 * adapter_parameters(shape, config.adapter)
-        copies = OPTIMIZERS[config.optimization.optimizer] + (full and self.size < 4)
+        self.trained = shape.weights(4) if self.full else 4 * adapter_parameters(shape, config.adapter)
+        copies = OPTIMIZERS[config.optimization.optimizer] + (self.full and self.size < 4)
         self.moments = int(copies * self.trained)
-        self.checkpointing = config.compute.gradient_checkpointing
+
+    def _tokens(self, batch_size: int) -> int:
+        """Of one forward pass, padding and all."""
+        row = self.width
+        if isinstance(self.config, DPOConfig) and not self.checkpointing:
+            # The prompt may be run once for both responses.
+            shared = self.lengths.prompt + 2 * self.lengths.response
+            row = min(row, shared // 2) if _SHARING * shared < 2 * self.width else row
+        if self.device == "gpu" or isinstance(self.config, RewardConfig):
+            return self.rows * row
+        # As many rows as a piece holds, of the longest ones or of usual ones.
+        rows = self.rows // batch_size
+        usual = max(1, min(self.lengths.usual, self.width))
+        pieces = [(max(1, _PIECE // rows // width), width) for width in (self.width, usual)]
+        return rows * max(min(batch_size, count) * min(row, width) for count, width in pieces)
 
     def held(self) -> list[Part]:
         """What is there all the time."""
         return [
             Part("weights", self.weights),
-            Part("adapter", 0 if self.config.adapter.type == "full" else self.trained),
+            Part("adapter", 0 if self.full else self.trained),
             Part("optimizer", self.moments),
         ]
 
     def parts(self) -> list[Part]:
-        accumulated = self.config.training.gradient_accumulation_steps > 1
+        training = self.config.training
+        summed = training.gradient_accumulation_steps > 1 or self.rows * self.width > self.tokens
         return [
             *self.held(),
-            Part("gradients", self.trained * (2 if accumulated else 1)),
+            Part("gradients", self.trained * (2 if summed else 1)),
             Part("activations", self.activations()),
             Part("output head", self.head()),
         ]
@@ -154,21 +170,27 @@ class _Step:
         return [*self.held(), Part("gradients", 2 * self.trained)]
 
     def activations(self) -> int:
-        """Of the blocks that are trained, or of the frozen ones before them where those take more."""
+        """Of the blocks that a gradient runs through, or of the frozen ones before them where those take more."""
         kept, backward = self._numbers(_KEPT), self._numbers(_BACKWARD)
         if self.checkpointing:
             # A block keeps what enters it; one at a time is computed again.
-            trained = self.trained_blocks * self.shape.hidden + kept + backward
+            numbers = self.trained_blocks * self.shape.hidden + kept + backward
+        elif self.at_once:
+            # DPO runs the blocks before the first trained one by themselves; elsewhere they are kept too.
+            blocks = self.trained_blocks if isinstance(self.config, DPOConfig) else self.shape.blocks
+            numbers = blocks * self._numbers(_KEPT_AT_ONCE)
         else:
-            trained = self.trained_blocks * kept + backward
-        frozen = self._numbers(_FORWARD) if self.trained_blocks < self.shape.blocks else 0
-        return int(self.tokens * self.size * max(trained, frozen))
+            numbers = self.trained_blocks * kept + backward
+        if self.trained_blocks < self.shape.blocks:
+            numbers = max(numbers, self._numbers(_FORWARD))
+        return int(self.tokens * self.size * numbers) + self._of_dora()
 
-    def _numbers(self, multiples: dict[str, float]) -> float:
+    def _numbers(self, multiples: Multiples) -> float:
         """Numbers a token."""
         shape = self.shape
         sizes = {
-            "D": shape.hidden,
+            # A token's hidden state goes to each of its experts.
+            "D": shape.hidden * (1 + shape.chosen_experts),
             "F": shape.inner,
             "Q": shape.heads * shape.head_dim,
             "K": shape.kv_heads * shape.head_dim,
@@ -176,14 +198,28 @@ class _Step:
         }
         return sum(multiples[name] * size for name, size in sizes.items())
 
+    def _of_dora(self) -> int:
+        """DoRA makes the whole weight of each layer anew."""
+        if self.config.adapter.type != "dora":
+            return 0
+        layers = list(_adapted(self.shape, self.config.adapter))
+        if self.checkpointing:
+            layers = [layer for layer in layers if layer.block == self.shape.blocks - 1]
+        return 2 * 4 * sum(layer.inputs * layer.outputs * layer.experts for layer in layers)
+
     def head(self) -> int:
-        """A chunk of logits in float32, and what the backward pass keeps of all positions."""
+        """A chunk of logits in float32, what enters the head, and gradients of the head's own weights."""
         if not isinstance(self.config, DPOConfig | SFTConfig):
             return 0
-        positions = self.rows * self.lengths.response
-        entries = max(_HEAD_ENTRIES[self.device], _LEAST_POSITIONS * self.shape.vocabulary)
-        chunk = min(entries, positions * self.shape.vocabulary)
-        return _HEAD_COPIES * 4 * chunk + 3 * 4 * positions * self.shape.hidden
+        vocabulary, hidden = self.shape.vocabulary, self.shape.hidden
+        positions = min(self.tokens, self.rows * self.lengths.response)
+        most = max(_HEAD_ENTRIES[self.device] // vocabulary, _LEAST_POSITIONS)
+        chunk = min(positions, most) * vocabulary
+        needed = 4 * (_AT_ONCE if self.at_once else _LATER) * chunk + 3 * 4 * positions * hidden
+        if self.full:
+            copies = _TRAINED_AT_ONCE if self.at_once else _TRAINED_LATER
+            needed += int(copies * 4 * vocabulary * hidden * -(-positions // most))
+        return needed
 
     def sampling(self) -> list[Part]:
         assert isinstance(self.config, DPOConfig)
@@ -194,8 +230,8 @@ class _Step:
         return [*self.held(), Part("keys and values", cache), Part("output head", 4 * 4 * rows * shape.vocabulary)]
 
     def reference(self) -> list[Part]:
-        """Two copies of the weights, and a pass without gradient."""
-        forward = int(self.tokens * self.size * self._numbers(_FORWARD))
+        """Two copies of the weights, and a pass of one pair without gradient."""
+        forward = int(2 * self.width * self.size * self._numbers(_FORWARD))
         return [*self.held(), Part("reference", self.weights), Part("activations", forward)]
 
 
@@ -229,173 +265,3 @@ def _adapted_blocks(shape: ModelShape, adapter: Adapter) -> int:
 
 def _rounded(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
-
-
-# The forecast of a run
-
-
-class Mend(NamedTuple):
-    """Keys that, set otherwise, would make a run fit, and what it would take then (bytes)."""
-
-    changes: dict[str, int | bool | str]
-    bytes: int
-
-    @property
-    def text(self) -> str:
-        settings = " ".join(f"{key}={str(value).lower()}" for key, value in self.changes.items())
-        return f"{settings} ({gigabytes(self.bytes)})"
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """An estimate held against what this machine has. `mends` is empty where it fits."""
-
-    estimate: Estimate
-    limit: MemoryLimit
-    verdict: Verdict
-    mends: tuple[Mend, ...]
-    note: str = ""  # where the batch size is from, when it is not the configuration's
-
-    @property
-    def impossible(self) -> bool:
-        """More than there is in the machine."""
-        return self.estimate.bytes > self.limit.physical
-
-    def sentence(self) -> str:
-        found = self.estimate
-        parts = ", ".join(f"{part.name} {gigabytes(part.bytes)}" for part in found.parts)
-        return (
-            f"memory: {self.verdict}: about {gigabytes(found.bytes)} of {gigabytes(self.limit.bytes)}"
-            f" ({self.limit.source}) at its highest, in {found.at}: {parts};"
-            f" batches of {found.batch_size}{self.note} with up to {found.lengths.longest} tokens"
-            f" ({found.lengths.source})"
-        )
-
-    def mend(self) -> str:
-        """What to change, in words; empty where nothing has to be."""
-        if self.verdict != "TOO LARGE":
-            return ""
-        if not self.mends:
-            return "take a smaller or a quantized model, or lower data.max_response_length"
-        return "--set " + ", or ".join(mend.text for mend in self.mends)
-
-    def as_json(self) -> dict[str, Any]:
-        found = self.estimate
-        return {
-            "verdict": self.verdict,
-            "bytes": found.bytes,
-            "limit_bytes": self.limit.bytes,
-            "physical_bytes": self.limit.physical,
-            "limit_source": self.limit.source,
-            "highest_in": found.at,
-            "parts": {part.name: part.bytes for part in found.parts},
-            "batch_size": found.batch_size,
-            "lengths": asdict(found.lengths),
-            "mends": [{"set": mend.changes, "bytes": mend.bytes} for mend in self.mends],
-        }
-
-
-def forecast(workspace: Workspace, config: TrainingConfig, limit: MemoryLimit | None = None) -> Forecast:
-    """Whether a run of this configuration fits into this machine, and what would make it fit.
-
-    Raises:
-        UserError: the model is not on this machine, or its files cannot be read.
-    """
-    limit = limit or memory_limit(compute_plan(config.compute).device)
-    folder = find_folder(workspace, model_of(config))
-    if folder is None:
-        raise UserError(f"the model {printable(model_of(config))} is not on this machine yet: its memory is not known")
-    shape, lengths = read_shape(folder), lengths_of(workspace, config)
-    swapped = _reference_from_disk(workspace, config, folder)
-    size, note = config.training.batch_size, ""
-    if (tokens := config.training.batch_tokens) is not None:
-        rows = 1 if isinstance(config, SFTConfig) else 2
-        size, note = max(1, tokens // (rows * lengths.longest)), " (training.batch_tokens)"
-    elif size == AUTO:
-        size, note = starting_point(shape, config, lengths, limit, look(workspace.root).chip)
-        note = f" ({note})"
-    found = estimate(shape, config, lengths, batch_size=size, reference_from_disk=swapped)
-    word = verdict(found.bytes, limit.bytes)
-    mends = _mends(shape, config, lengths, size, swapped, limit.bytes) if word == "TOO LARGE" else ()
-    return Forecast(found, limit, word, mends, note)
-
-
-def starting_point(
-    shape: ModelShape, config: TrainingConfig, lengths: Lengths, limit: MemoryLimit, chip: str
-) -> tuple[int, str]:
-    """A batch size where nothing was measured, and where it is from: the workflow's for this chip, halved until the
-    estimate fits."""
-    known = STARTING_POINTS.get(chip)
-    if known is None:
-        return 1, f"there is no starting point for {chip}"
-    size = known
-    while size > 1 and verdict(estimate(shape, config, lengths, batch_size=size).bytes, limit.bytes) == "TOO LARGE":
-        size //= 2
-    less = "" if size == known else f", and fewer of them by the estimate: {known} would not fit"
-    return size, f"the workflow's starting point for {chip} is {known}{less}"
-
-
-def model_of(config: TrainingConfig) -> str:
-    """The model that is trained, as the configuration names it."""
-    return config.model.policy_model if isinstance(config, DPOConfig) else config.model.base_model
-
-
-def lengths_of(workspace: Workspace, config: TrainingConfig) -> Lengths:
-    """Of the rows that are trained on, by the tokenizer of the model; by the limits where one of them is not there."""
-    data = config.data
-    limits = (data.max_prompt_length, data.max_response_length)
-    folder = find_folder(workspace, model_of(config))
-    if folder is None:
-        return row_lengths.of_limits(*limits)
-    holds: Literal["pairs", "examples"] = "examples" if isinstance(config, SFTConfig) else "pairs"
-    path = workspace.path(data.train_file)
-    return row_lengths.of_file(path, holds, folder, limits, chat=data.apply_chat_template)
-
-
-def _reference_from_disk(workspace: Workspace, config: TrainingConfig, folder: Path) -> bool:
-    if not isinstance(config, DPOConfig):
-        return False
-    return config.adapter.type == "full" or find_folder(workspace, config.model.reference_model) != folder
-
-
-def _mends(
-    shape: ModelShape, config: TrainingConfig, lengths: Lengths, size: int, swapped: bool, limit: int
-) -> tuple[Mend, ...]:
-    """What makes it fit: smaller batches that add up to the same step, recomputing, fewer blocks; alone, else the
-    first two together."""
-
-    def needed(changed: TrainingConfig, batch_size: int) -> int:
-        return estimate(shape, changed, lengths, batch_size=batch_size, reference_from_disk=swapped).bytes
-
-    found: list[Mend] = []
-    recomputing = _changed(config, "compute", gradient_checkpointing=True)
-    choices = [("", config)] if config.compute.gradient_checkpointing else [("", config), ("and", recomputing)]
-    for recompute, changed in choices:
-        smaller = size
-        while smaller > 1 and smaller % 2 == 0 and needed(changed, smaller) > limit:
-            smaller //= 2
-        bytes_ = needed(changed, smaller)
-        if bytes_ > limit:
-            continue
-        changes: dict[str, int | bool | str] = {"compute.gradient_checkpointing": True} if recompute else {}
-        if smaller != size:
-            steps = config.training.gradient_accumulation_steps * size // smaller
-            key, value = "training.batch_size", smaller
-            if config.training.batch_tokens is not None:
-                key, value = "training.batch_tokens", config.training.batch_tokens * smaller // size
-            changes |= {key: value, "training.gradient_accumulation_steps": steps}
-        found.append(Mend(changes, bytes_))
-    blocks = shape.blocks if config.adapter.num_layers < 0 else config.adapter.num_layers
-    if config.adapter.type == "full":
-        adapted = _changed(config, "adapter", type="lora")
-        if needed(adapted, size) <= limit:
-            found.append(Mend({"adapter.type": "lora"}, needed(adapted, size)))
-    elif blocks > 4:
-        fewer = _changed(config, "adapter", num_layers=max(4, blocks // 4))
-        if needed(fewer, size) <= limit:
-            found.append(Mend({"adapter.num_layers": fewer.adapter.num_layers}, needed(fewer, size)))
-    return tuple(found)
-
-
-def _changed(config: TrainingConfig, section: str, **values: Any) -> TrainingConfig:
-    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})

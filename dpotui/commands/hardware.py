@@ -104,7 +104,7 @@ def _show(workspace: Workspace | None, config: TrainingConfig | None, as_json: b
     forecast = None
     if workspace is not None and config is not None:
         # Only where a configuration is named: it reads the model's files.
-        from core.training.memory import forecast as foresee
+        from core.training.forecast import forecast as foresee
 
         forecast = foresee(workspace, config)
     if as_json:

@@ -15,7 +15,7 @@ from core.errors import UserError
 from core.store import open_store, runs
 from core.store.runs import Kind
 from core.text import printable
-from core.training.memory import Forecast, forecast, model_of
+from core.training.forecast import Forecast, forecast, model_of
 from core.workspace import Workspace, open_workspace
 from dpotui.commands.follow import finish, follow
 

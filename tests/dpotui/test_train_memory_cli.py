@@ -11,7 +11,7 @@ import pytest
 
 from core.hardware import MemoryLimit
 from core.store import open_store, runs
-from core.training import memory
+from core.training import forecast
 from core.workspace import Workspace
 from dpotui.cli import main
 from tests.core.training import tiny
@@ -46,13 +46,13 @@ def train(trainable: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 @pytest.fixture
 def needed(trainable: Workspace) -> int:
     """Bytes that the configuration's run is estimated to take."""
-    return memory.forecast(trainable, tiny.dpo_config(training_batch_size=16, adapter_dropout=0.0)).estimate.bytes
+    return forecast.forecast(trainable, tiny.dpo_config(training_batch_size=16, adapter_dropout=0.0)).estimate.bytes
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     def has(limit: int, physical: int) -> None:
-        monkeypatch.setattr(memory, "memory_limit", lambda device: MemoryLimit(limit, physical, "a test"))
+        monkeypatch.setattr(forecast, "memory_limit", lambda device: MemoryLimit(limit, physical, "a test"))
 
     return has
 
@@ -115,7 +115,7 @@ def test_what_is_too_large_is_warned_of_and_goes_on(
     assert code == 0
     first = err.splitlines()[0]
     assert first.startswith("warning: memory: TOO LARGE: about ")
-    assert "; --set " in first
+    assert "; set " in first
     assert started(trainable) == ["dpo-001"]
 
 
@@ -127,7 +127,7 @@ def test_what_cannot_be_is_refused_with_what_would_fit(
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert "TOO LARGE" in err
-    assert "--set " in err
+    assert "; set " in err
     assert "--force starts it all the same" in err
     assert started(trainable) == []
 

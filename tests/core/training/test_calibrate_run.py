@@ -15,7 +15,7 @@ from core.errors import UserError
 from core.hardware import MemoryLimit
 from core.store import Database, calibrations, commands, facts, log, metrics, runs
 from core.store.writer import Writer
-from core.training import calibrate_run, calibration, memory
+from core.training import calibrate_run, calibration, forecast
 from core.training.batch_size import Measured, TooLarge
 from core.training.context import Context
 from core.training.control import Stopped
@@ -189,13 +189,13 @@ def test_too_much_is_a_warning_with_what_would_fit(
     made: tuple[Workspace, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, db = made
-    fits = memory.forecast(workspace, tiny.dpo_config(training_batch_size=1)).estimate.bytes
-    monkeypatch.setattr(memory, "memory_limit", lambda device: MemoryLimit(int(1.1 * fits), 10**10, "a test"))
+    fits = forecast.forecast(workspace, tiny.dpo_config(training_batch_size=1)).estimate.bytes
+    monkeypatch.setattr(forecast, "memory_limit", lambda device: MemoryLimit(int(1.1 * fits), 10**10, "a test"))
     run = submit(workspace, db, "dpo", tiny.dpo_config(training_max_steps=3, training_batch_size=16))
     execute(workspace, db, run.id)
     warnings = [line.text for line in log.lines(db, run.id, level="warning")]
     assert warnings[0].startswith("memory: TOO LARGE: about")
-    assert warnings[1].startswith("memory: to make it fit: --set ")
+    assert warnings[1].startswith("memory: to make it fit: set ")
 
 
 def test_without_a_model_there_is_no_estimate_and_no_end(made: tuple[Workspace, Database]) -> None:

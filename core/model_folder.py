@@ -57,13 +57,15 @@ class Linear(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes that memory depends on. `inner` is what a token sees of the feed-forward layer: its experts together."""
+    """Sizes that memory depends on. `inner` is what a token sees of the feed-forward layer, its experts together;
+    `chosen_experts` how many that are, 0 in a dense model."""
 
     folder: Path
     model_type: str
     blocks: int
     hidden: int
     inner: int
+    chosen_experts: int
     heads: int
     kv_heads: int
     head_dim: int
@@ -168,6 +170,7 @@ def _read_shape(folder: Path, stamps: tuple[tuple[Path, int, int], ...]) -> Mode
         blocks=_whole(folder, keys, "blocks", default=max(in_blocks, default=-1) + 1),
         hidden=hidden,
         inner=_inner(folder, keys, hidden),
+        chosen_experts=_positive(keys.get("num_experts_per_tok")) or 0,
         heads=heads,
         kv_heads=_positive(keys.get("num_key_value_heads")) or heads,
         head_dim=_positive(keys.get("head_dim")) or max(1, hidden // heads),

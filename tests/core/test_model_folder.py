@@ -14,8 +14,8 @@ from mlx.utils import tree_flatten
 
 from core.config.models import Adapter
 from core.errors import UserError
+from core.model_folder import ModelShape, find_folder, read_config, read_shape
 from core.models.adapters import adapter_weights, add_adapters
-from core.models.shape import ModelShape, find_folder, read_config, read_shape
 from core.workspace import Workspace
 from tests.core.models.architectures import _COMMON, _MORE, build
 
