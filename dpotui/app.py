@@ -33,6 +33,7 @@ from dpotui.notices import notices
 from dpotui.paint import Painted, Painter
 from dpotui.palette import WorkbenchCommands
 from dpotui.screens.gates import GatesScreen
+from dpotui.screens.hardware import HardwareScreen
 from dpotui.screens.keys import keys_screen
 from dpotui.screens.mode import ModeScreen
 from dpotui.screens.plan import PlanScreen
@@ -64,6 +65,7 @@ class Workbench(App[None]):
         "Stage": StageScreen,
         "Gates": GatesScreen,
         "Runs": RunsScreen,
+        "Hardware": HardwareScreen,
     }
     DEFAULT_MODE = "Plan"
     COMMANDS = {WorkbenchCommands}  # noqa: RUF012 - declared so by App
@@ -74,6 +76,7 @@ class Workbench(App[None]):
         Binding("2", "mode('Stage')", "Stage", show=False, id="app.stage"),
         Binding("3", "mode('Gates')", "Gates", show=False, id="app.gates"),
         Binding("4", "mode('Runs')", "Runs", show=False, id="app.runs"),
+        Binding("7", "mode('Hardware')", "Hardware", show=False, id="app.hardware"),
         Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
         Binding("q", "leave", "Leave", id="app.leave"),
         Binding("ctrl+q,ctrl+c", "leave", "Leave", show=False, priority=True, id="app.leave-now"),
@@ -153,6 +156,9 @@ class Workbench(App[None]):
 
     async def open_run(self, run_id: str) -> None:
         run = runs.get(self.db, run_id)
+        if run.kind == "calibrate":
+            await self.switch_mode("Hardware")
+            return
         screen = await self.open_stage(run.stage)
         screen.show_run(run)
 

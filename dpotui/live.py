@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
-from core.store import Database, engines, log, open_store, runs
+from core.store import Database, calibrations, engines, log, open_store, runs
 from core.store import commands as command_store
 from core.store import facts as fact_store
+from core.store.calibrations import Calibration
 from core.store.commands import Command
 from core.store.facts import Fact
 from core.store.log import Line
@@ -30,6 +31,8 @@ _OUTSIDE = 2.0
 # Runs in the picture; older ones are paged by the list that shows them.
 RUNS = 200
 LOG_LINES = 500
+# Calibrations in the picture.
+CALIBRATIONS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class Snapshot:
     judged: bool = False  # checklists and gates were looked at
     watched: Watched | None = None
     key_facts: Mapping[str, str] = field(default_factory=dict)  # what a run came to, by its id
+    calibrations: tuple[Calibration, ...] = ()  # newest first
 
     @property
     def stage(self) -> int | None:
@@ -184,7 +188,9 @@ class Reader:
         live = next((run for run in found if run.state in runs.LIVE), None)
         live = live or next((run for run in reversed(found) if run.state == "queued"), None)
         eta = self._pace.eta(live, now)
-        return replace(last, runs=found, total_runs=total, live=live, eta=eta, key_facts=self._key_facts(found))
+        measured = tuple(calibrations.listing(self._db, CALIBRATIONS))
+        told = self._key_facts(found)
+        return replace(last, runs=found, total_runs=total, live=live, eta=eta, key_facts=told, calibrations=measured)
 
     def _key_facts(self, found: tuple[Run, ...]) -> dict[str, str]:
         """The few facts that tell runs apart. Those of a run that ended do not change any more."""

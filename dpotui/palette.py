@@ -33,8 +33,8 @@ class WorkbenchCommands(Provider):
 
     def _commands(self) -> Iterator[_Command]:
         bench = self._bench
-        for number, mode in enumerate(MODES, 1):
-            yield _Command(f"Go to {mode}", f"key {number}", partial(bench.action_mode, mode), True)
+        for key, mode in MODES.items():
+            yield _Command(f"Go to {mode}", f"key {key}", partial(bench.action_mode, mode), True)
         for action in ACTIONS.values():
             yield _Command(f"Start {action.title}", action.config, partial(bench.start_run, action), True)
         for stage in STAGES:

@@ -12,7 +12,7 @@ ConfigKind = Literal["sft", "reward", "dpo"]
 class Action:
     """A run that can be started: its kind, what a person calls it, and the configuration it is usually started with."""
 
-    kind: Literal["sft", "data_check", "init_check", "reward", "dpo"]
+    kind: Literal["sft", "data_check", "init_check", "reward", "dpo", "calibrate"]
     title: str
     config: str  # from the workspace
     model: ConfigKind
@@ -56,4 +56,8 @@ STAGES = (
     Stage(7, "Evaluation and monitoring", ("evaluate",), hint=_SIGN),
 )
 
+# Of no stage: the machine's.
+CALIBRATE = Action("calibrate", "measuring of batch sizes", "configs/dpo_config.yaml", "dpo")
+
 ACTIONS: dict[str, Action] = {stage.action.kind: stage.action for stage in STAGES if stage.action is not None}
+ACTIONS[CALIBRATE.kind] = CALIBRATE

@@ -22,7 +22,11 @@ from dpotui.stages import ACTIONS, Action
 
 if TYPE_CHECKING:
     from core.config import TrainingConfig
+    from core.training.forecast import Forecast
     from dpotui.app import Workbench
+
+# Kinds of run that train, and so have memory to be told of.
+_TRAINING = ("sft", "reward", "dpo")
 
 # Errors of a configuration that are shown at once; the rest shows when these are mended.
 _ERRORS = 4
@@ -31,7 +35,11 @@ _ERRORS = 4
 class Start(ModalScreen[str | None]):
     """Gives back the id of the run that was started."""
 
-    DEFAULT_CSS = DIALOG_CSS.format(name="Start", width=86)
+    DEFAULT_CSS = (
+        DIALOG_CSS.format(name="Start", width=86)
+        + "Start .memory.-safe { color: $success; } Start .memory.-tight { color: $warning; }"
+        + "Start .memory.-too-large { color: $error; }"
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Cancel", id="start.cancel"),
         Binding("ctrl+t", "kind", "Other kind", id="start.kind"),
@@ -43,6 +51,8 @@ class Start(ModalScreen[str | None]):
         self._config = config or action.config
         self._overrides = overrides
         self._starting = False
+        # What was typed when the person was told that the machine has not enough memory for it.
+        self._warned: tuple[str, str] | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
@@ -52,6 +62,7 @@ class Start(ModalScreen[str | None]):
             yield text("Changed keys", "label")
             yield self._field(self._overrides, "overrides", "such as training.max_steps=40 training.warmup_steps=4")
             yield text("", "summary label")
+            yield text("", "memory")
             yield text("", "error")
 
     @staticmethod
@@ -90,12 +101,18 @@ class Start(ModalScreen[str | None]):
     async def _look(self) -> None:
         """Read the configuration as it would be used, and say what it comes to or what is wrong."""
         await asyncio.sleep(0.15)
+        self._tell_memory("")
         try:
             config = await asyncio.to_thread(self._load)
         except UserError as error:
             self._show("", str(error))
-        else:
-            self._show(_summary(config), "")
+            return
+        self._show(_summary(config), "")
+        found = await asyncio.to_thread(self._forecast, config)
+        if isinstance(found, str):
+            self._tell_memory(found)
+        elif found is not None:
+            self._tell_memory(found.short(), found.verdict)
 
     def _load(self) -> TrainingConfig:
         from core.config import CONFIGS, load_config
@@ -105,7 +122,29 @@ class Start(ModalScreen[str | None]):
             overrides = shlex.split(self.query_one("#overrides", Input).value)
         except ValueError as error:
             raise UserError(f"changed keys: {error}: quote a value with blanks in it") from None
-        return load_config(path, CONFIGS[self._action.model], overrides)
+        name: str = self._action.model
+        if self._action.kind == "calibrate":
+            # What is measured is what the file configures.
+            name = next((kind for kind in CONFIGS if path.name.startswith(kind)), name)
+        return load_config(path, CONFIGS[name], overrides)
+
+    def _forecast(self, config: TrainingConfig) -> Forecast | str | None:
+        """The memory it will take, or why that is not known; None for what trains nothing."""
+        if self._action.kind not in _TRAINING:
+            return None
+        from core.training.forecast import forecast
+
+        try:
+            return forecast(self._workspace, config)
+        except UserError as error:
+            return f"memory: {error}"
+
+    def _tell_memory(self, words: str, verdict: str = "") -> None:
+        shown = self.query_one(".memory", Static)
+        shown.update(printable(words.replace(f"{self._workspace.root}/", "")))
+        shown.display = bool(words)
+        for name in ("SAFE", "TIGHT", "TOO LARGE"):
+            shown.set_class(name == verdict, f"-{name.casefold().replace(' ', '-')}")
 
     @property
     def _workspace(self) -> Workspace:
@@ -145,6 +184,7 @@ class Start(ModalScreen[str | None]):
 
         config = self._load()
         path = self.query_one("#config", Input).value.strip()
+        self._refuse_once(config)
         # A connection belongs to its thread.
         db = open_store(self._workspace.database)
         try:
@@ -155,10 +195,22 @@ class Start(ModalScreen[str | None]):
             client.ensure_engine(self._workspace)
         return run.id
 
+    def _refuse_once(self, config: TrainingConfig) -> None:
+        """What is larger than the machine is started when the person asks for it a second time."""
+        asked = (self.query_one("#config", Input).value, self.query_one("#overrides", Input).value)
+        found = self._forecast(config)
+        if found is None or isinstance(found, str) or not found.impossible or self._warned == asked:
+            return
+        self._warned = asked
+        raise UserError(
+            f"{found.short()}: this machine has {found.limit.physical / 1e9:.1f} GB; enter again starts it all the same"
+        )
+
 
 def _summary(config: TrainingConfig) -> str:
     training = config.training
-    together = training.batch_size * training.gradient_accumulation_steps
+    steps = training.gradient_accumulation_steps
+    together = training.batch_size * steps if training.batch_size else f"{steps} x auto"
     beta = f", beta {training.beta:g}" if hasattr(training, "beta") else ""
     return (
         f"{config.model.base_model}, {config.adapter.type}, {config.data.train_file}: {training.max_steps} steps of"

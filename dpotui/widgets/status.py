@@ -13,7 +13,8 @@ from dpotui.roles import Span
 from dpotui.stages import STAGES
 from dpotui.widgets.lines import Lines
 
-MODES = ("Plan", "Stage", "Gates", "Runs")
+# By their keys.
+MODES = {"1": "Plan", "2": "Stage", "3": "Gates", "4": "Runs", "7": "Hardware"}
 
 
 class Status(Lines):
@@ -89,9 +90,9 @@ class Tabs(Lines):
 
     def row(self, y: int, width: int) -> Sequence[Span]:
         spans: list[Span] = []
-        for number, mode in enumerate(MODES, 1):
+        for key, mode in MODES.items():
             here = mode == self._mode
-            spans += [(f" {number}", "mark" if here else "key"), (f" {mode} ", "mark" if here else "")]
+            spans += [(f" {key}", "mark" if here else "key"), (f" {mode} ", "mark" if here else "")]
         right: list[Span] = []
         for pane in self._panes:
             right += [(f" {pane} ", "here" if pane == self._pane else "dim")]

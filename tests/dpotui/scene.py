@@ -9,7 +9,8 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from core.store import Database, artifacts, facts, metrics, open_store, runs, transaction
+from core.store import Database, artifacts, calibrations, facts, metrics, open_store, runs, transaction
+from core.store.calibrations import Size
 from core.store.facts import Fact
 from core.workspace import Workspace, create_workspace
 from dpotui.app import Workbench
@@ -124,6 +125,22 @@ def busy(db: Database) -> str:
     add_log(db, run, "pair 118 is longer than max_response_length: cut", level="warning")
     artifacts.record(db, run, "checkpoint", "outputs/dpo/checkpoint-400", "ab" * 32, 4_200_000, 400)
     return run
+
+
+def add_calibration(db: Database, run: str | None = None, chosen: int | None = 8) -> int:
+    """Sizes from 1 to 32 that were tried for DPO; without `chosen` it goes on."""
+    subject = {"chip": "Apple M4 Max", "kind": "dpo", "lengths": [128, 256, 368, 208], "models": ["ab" * 32]}
+    made = calibrations.begin(
+        db, run=run, kind="dpo", chip="Apple M4 Max", subject=subject, limit=48 * 10**9, limit_source="Metal"
+    )
+    for size, rate in ((1, 4.21), (2, 7.9), (4, 12.6), (8, 14.8), (16, 14.6)):
+        calibrations.add(db, made, Size(size, "FITS", rate, (5 + 2 * size) * 10**9, 6.0))
+    calibrations.add(db, made, Size(32, "TOO LARGE", None, None, 3.0, "ended the process (SIGABRT)"))
+    if chosen is not None:
+        calibrations.finish(db, made, chosen, "14.8 pairs/s; 32 is too large (ended the process (SIGABRT))")
+    db.execute("UPDATE calibrations SET started = ? WHERE id = ?", [NOW - 300, made])
+    db.conn.commit()
+    return made
 
 
 def bench(made: Workspace, *, alive: bool = True) -> Workbench:

@@ -9,6 +9,8 @@ import pytest
 
 from core.store import Database
 from core.workspace import Workspace
+from dpotui.screens import hardware
+from dpotui.widgets.card import Entry
 from tests.dpotui import scene
 
 
@@ -26,6 +28,17 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same machine wherever the tests run."""
+    entries = [
+        Entry("", "Apple M4 Max", "title"),
+        Entry("memory", "68.7 GB, 51.2 free"),
+        Entry("start with", "32 pairs"),
+    ]
+    monkeypatch.setattr(hardware, "read_machine", lambda folder: entries)
 
 
 @pytest.fixture

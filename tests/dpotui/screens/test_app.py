@@ -12,6 +12,7 @@ from core.store import facts, runs
 from core.store.facts import Fact
 from dpotui.app import Workbench
 from dpotui.screens.gates import GatesScreen
+from dpotui.screens.hardware import HardwareScreen
 from dpotui.screens.plan import PlanScreen
 from dpotui.screens.runs import RunsScreen
 from dpotui.screens.stage import StageScreen
@@ -27,7 +28,7 @@ from tests.dpotui.screens.conftest import Scene
 async def test_modes_keep_their_place(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
-        for key, mode in (("2", "Stage"), ("3", "Gates"), ("4", "Runs"), ("1", "Plan")):
+        for key, mode in (("2", "Stage"), ("3", "Gates"), ("4", "Runs"), ("7", "Hardware"), ("1", "Plan")):
             await pilot.press(key)
             assert mode == app.mode_screen.MODE
         await pilot.press("2", "tab", "1", "2")
@@ -55,7 +56,7 @@ async def test_stages_are_walked_with_brackets_and_arrows(busy: Scene) -> None:
 async def test_the_status_line_says_it_all(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
-        for key in "1234":
+        for key in "12347":
             await pilot.press(key)
             await scene.settled(pilot)
             status = scene.words(app).splitlines()[0]
@@ -128,7 +129,20 @@ async def test_charts_zoom_smooth_and_log(busy: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "owner", [Workbench, PlanScreen, StageScreen, GatesScreen, RunsScreen, ChecklistTree, Charts, Log, Table, Card]
+    "owner",
+    [
+        Workbench,
+        PlanScreen,
+        StageScreen,
+        GatesScreen,
+        RunsScreen,
+        HardwareScreen,
+        ChecklistTree,
+        Charts,
+        Log,
+        Table,
+        Card,
+    ],
 )
 def test_every_binding_has_an_id_and_an_action(owner: Any) -> None:
     ids = set()
@@ -146,7 +160,7 @@ def test_every_binding_has_an_id_and_an_action(owner: Any) -> None:
 async def test_the_footer_fits_and_keys_are_all_listed(busy: Scene, size: tuple[int, int]) -> None:
     async with scene.bench(busy.workspace).run_test(size=size) as pilot:
         app = await scene.settled(pilot)
-        for key in "1234":
+        for key in "12347":
             await pilot.press(key)
             await scene.settled(pilot)
             await pilot.pause()
@@ -213,7 +227,7 @@ async def test_a_gates_file_that_cannot_be_read_is_said(empty: Scene) -> None:
 async def test_any_size_is_borne(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
-        for key in "1234":
+        for key in "12347":
             await pilot.press(key)
             await scene.settled(pilot)
             for size in ((200, 60), (20, 5), (1, 1), (119, 24), (120, 24), (300, 100), (80, 24)):

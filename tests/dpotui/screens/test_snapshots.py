@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from tests.dpotui import scene
 from tests.dpotui.screens.conftest import Scene
 
+KEYS = {"plan": "1", "stage": "2", "gates": "3", "runs": "4", "hardware": "7"}
 SIZES = {"narrow": (80, 24), "wide": (200, 60)}
 
 
@@ -24,9 +25,10 @@ def _after(*keys: str) -> Any:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("mode", ["plan", "stage", "gates", "runs"])
+@pytest.mark.parametrize("mode", KEYS)
 def test_modes(busy: Scene, snap_compare: Any, mode: str, size: str) -> None:
-    key = str(["plan", "stage", "gates", "runs"].index(mode) + 1)
+    key = KEYS[mode]
+    scene.add_calibration(busy.db)
     assert snap_compare(scene.bench(busy.workspace), terminal_size=SIZES[size], run_before=_after(key))
 
 
