@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models import activations
 
-from core.models.eager import numbers, with_vjp
+from core.models.eager import Floats, fresh, numbers, with_vjp
 
 Array = mx.array
 
@@ -36,7 +36,9 @@ def swiglu(gate: Array, x: Array) -> Array:
     np.reciprocal(sigmoid, out=sigmoid)
 
     def forward(gate: Array, x: Array) -> Array:
-        return gate * mx.array(sigmoid) * x
+        product = values * sigmoid
+        product *= np.asarray(x)
+        return mx.array(product)
 
     def backward(primals: Any, cotangent: Any, output: Any) -> Any:
         gate, x = primals
@@ -48,47 +50,64 @@ def swiglu(gate: Array, x: Array) -> Array:
     return found
 
 
-def softmax(scores: Array) -> Array:
-    """Over the last axis; float32 that NumPy can see."""
-
-    def forward(scores: Array) -> Array:
-        values = np.asarray(scores)
-        p = values - values.max(axis=-1, keepdims=True)
-        np.exp(p, out=p)
-        p /= p.sum(axis=-1, keepdims=True)
-        return mx.array(p)
-
-    def backward(scores: Any, cotangent: Any, p: Any) -> Array:
-        weighted = cotangent * p
-        gradient: Array = weighted - p * weighted.sum(axis=-1, keepdims=True)
-        return gradient
-
-    found: Array = with_vjp(forward, backward)(scores)
-    return found
-
-
 def attention(q: Array, k: Array, v: Array, *, scale: float, mask: Any = None, **options: Any) -> Array:
     """As MLX's: (B, heads, L, D) queries on (B, fewer heads, S, D) keys and values."""
     plain = not any(option is not None for option in options.values()) and q.dtype == k.dtype == v.dtype == mx.float32
     if not plain or numbers(q) is None:
         result: Array = _attention(q, k, v, scale=scale, mask=mask, **options)
         return result
-    batch, heads, length, size = q.shape
+    batch, heads, length, _ = q.shape
     groups, keys = k.shape[1], k.shape[2]
-    grouped = (scale * q).reshape(batch, groups, heads // groups, length, size)
-    scores = grouped @ k[:, :, None].swapaxes(-1, -2)
+    hidden = _additive(mask, (batch, groups, heads // groups, length, keys))
+    kept: list[Array] = []
+
+    def grouped(array: Array) -> Array:
+        """(B, heads, L, ...) -> (B, groups, heads of a group, L, ...)."""
+        return array.reshape(batch, groups, heads // groups, length, -1)
+
+    def forward(q: Array, k: Array, v: Array) -> Array:
+        # Without their history, or MLX keeps the scores too for the backward pass.
+        q, k, v = fresh(q), fresh(k), fresh(v)
+        scores = grouped(scale * q) @ k[:, :, None].swapaxes(-1, -2)
+        p = mx.array(_softmax(np.asarray(scores if hidden is None else scores + hidden)))
+        kept.append(p)
+        return fresh((p @ v[:, :, None]).reshape(batch, heads, length, -1))
+
+    def backward(primals: Any, cotangent: Any, output: Any) -> Any:
+        q, k, v = primals
+        p, cotangent = kept.pop(), grouped(cotangent)
+        to_p = cotangent @ v[:, :, None].swapaxes(-1, -2)
+        to_p = p * to_p
+        to_scores = scale * (to_p - p * to_p.sum(axis=-1, keepdims=True))
+        return (
+            (to_scores @ k[:, :, None]).reshape(q.shape),
+            (to_scores.swapaxes(-1, -2) @ grouped(q)).sum(axis=2),
+            (p.swapaxes(-1, -2) @ cotangent).sum(axis=2),
+        )
+
+    found: Array = with_vjp(forward, backward)(q, k, v)
+    return found
+
+
+def _softmax(scores: Floats) -> Floats:
+    p: Floats = scores - scores.max(axis=-1, keepdims=True)
+    np.exp(p, out=p)
+    p /= p.sum(axis=-1, keepdims=True)
+    return p
+
+
+def _additive(mask: Any, shape: tuple[int, int, int, int, int]) -> Array | None:
+    """A mask as what is added to the scores of this shape (B, groups, heads of a group, L, S); None: nothing is."""
+    batch, groups, of_group, length, keys = shape
     if isinstance(mask, str):
         # The last query stands where the last key does.
         mask = mx.arange(keys - length, keys)[:, None] >= mx.arange(keys)[None]
-    if mask is not None:
-        mask = mx.where(mask, 0.0, -mx.inf) if mask.dtype == mx.bool_ else mask
-        if mask.ndim > 2 and mask.shape[-3] > 1:  # one for each head
-            mask = mx.broadcast_to(mask, (batch, heads, length, keys)).reshape(scores.shape)
-        elif mask.ndim > 2:
-            mask = mx.expand_dims(mask, -3)
-        scores = scores + mask
-    found: Array = softmax(scores) @ v[:, :, None]
-    return found.reshape(batch, heads, length, v.shape[-1])
+    if mask is None:
+        return None
+    added: Array = mx.where(mask, 0.0, -mx.inf) if mask.dtype == mx.bool_ else mask
+    if added.ndim > 2 and added.shape[-3] > 1:  # one for each head
+        return mx.broadcast_to(added, (batch, groups * of_group, length, keys)).reshape(shape)
+    return mx.expand_dims(added, -3) if added.ndim > 2 else added
 
 
 if sys.platform == "linux":
