@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from core.data.examples import read_examples
 from core.data.jsonl import BadRow
 from core.data.messages import Text
 from core.data.pairs import read_pairs
-
-if TYPE_CHECKING:
-    from core.data.tokenize import Tokens
 
 # Rows that are tokenized: the longest by their bytes, and some drawn from all for what is usual.
 LONGEST = 24
@@ -41,16 +37,6 @@ class Lengths:
 def of_limits(prompt: int, response: int) -> Lengths:
     """Where nothing is known of the rows: as long as the configuration lets them be."""
     return Lengths(prompt, response, prompt + response, prompt + response, "the limits of the configuration")
-
-
-def of_tokens(rows: Sequence[Tokens], source: str = "the tokenized rows") -> Lengths:
-    return Lengths(
-        prompt=max(len(row.prompt) for row in rows),
-        response=max(len(response) for row in rows for response in row.responses),
-        longest=max(row.length for row in rows),
-        usual=round(mean(row.length for row in rows)),
-        source=source,
-    )
 
 
 def of_file(
