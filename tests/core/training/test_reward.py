@@ -158,8 +158,8 @@ def test_huge_differences_give_a_loss() -> None:
 def test_a_tie_is_half_right() -> None:
     found = summary(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0], [3.0, 3.0 + TIE / 2]]))
     assert found == {
-        "accuracy": 0.5, "margin": pytest.approx(0, abs=1e-6), "min_reward": 0.0, "mean_reward": pytest.approx(1.5),
-        "max_reward": pytest.approx(3.0),
+        "accuracy": 0.5, "margin": pytest.approx(0, abs=TIE), "min_reward": 0.0,
+        "mean_reward": pytest.approx(1.5, abs=TIE), "max_reward": pytest.approx(3.0, abs=TIE),
     }  # fmt: skip
     # The same response twice.
     pair = Tokens([1, 2], ([3, 4], [3, 4]))
