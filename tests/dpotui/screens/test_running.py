@@ -112,7 +112,7 @@ async def test_another_kind_brings_its_configuration(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
         await app.open_stage(5)
-        await pilot.press("g", "ctrl+t")
+        await pilot.press("g", "ctrl+t", "ctrl+t")  # past the measuring of batch sizes
         field = app.screen.query_one("#config", Input)
         assert (app.screen.query_one(".box").border_title, field.value) == (
             "Start: SFT training",
