@@ -142,26 +142,29 @@ class Head:
             return function
 
         def forward(features: Array, *weights: Array) -> tuple[Array, Array]:
-            parts: list[tuple[Array, Array]] = []
+            own = [fresh(weight) for weight in weights]
+            parts: list[tuple[Array, ...]] = []
             for rows in self._chunks(features):
                 part = features[rows]
                 if parts:
                     (part,) = mx.depends([part], list(parts[-1]))
-                parts.append(chunk(rows)(part, *weights))
+                parts.append(tuple(map(fresh, chunk(rows)(fresh(part), *own))))
             return mx.concatenate([p[0] for p in parts]), mx.concatenate([p[1] for p in parts])
 
         def backward(primals: Any, cotangents: Any, outputs: Any) -> Any:
             features, *weights = primals
+            own = [fresh(weight) for weight in weights]
             to_features: list[Array] = []
             to_weights: list[Array] = []
             for rows in self._chunks(features):
                 part, cotangent = features[rows], cotangents[0][rows]
                 if to_features:
                     (part,) = mx.depends([part], [to_features[-1], *to_weights])
-                _, found = mx.vjp(chunk(rows), [part, *weights], [cotangent, mx.zeros_like(cotangent)])
-                to_features.append(found[0])
-                found = [value.astype(mx.float32) for value in found[1:]]
-                to_weights = [a + b for a, b in zip(to_weights, found, strict=True)] if to_weights else found
+                given = [fresh(cotangent), mx.zeros_like(cotangent)]
+                _, found = mx.vjp(chunk(rows), [fresh(part), *own], given)
+                to_features.append(fresh(found[0]))
+                found = [fresh(value.astype(mx.float32)) for value in found[1:]]
+                to_weights = [fresh(a + b) for a, b in zip(to_weights, found, strict=True)] if to_weights else found
             return (
                 mx.concatenate(to_features),
                 *(total.astype(w.dtype) for total, w in zip(to_weights, weights, strict=True)),
