@@ -1,5 +1,5 @@
 """`python -m dpotui` is the same as `dpotui`."""
 
-from dpotui.cli import main
+from dpotui.cli import entry
 
-main()
+entry()

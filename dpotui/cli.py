@@ -5,9 +5,12 @@ Command modules are imported when they are called: opening the terminal must not
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
 import os
 import sys
+import threading
 
 import click
 
@@ -95,5 +98,26 @@ def main() -> None:
         sys.exit(0)
 
 
+def entry() -> None:
+    """The process of the command line. MLX's threads can turn the end of a process into an abort ("terminate called
+    without an active exception"), after all work is done: where MLX was loaded the process ends without them.
+    """
+    try:
+        main()
+        code: object = 0
+    except SystemExit as end:
+        code = end.code
+    if "mlx.core" not in sys.modules:
+        sys.exit(code if isinstance(code, int | str) else 0)
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 if __name__ == "__main__":
-    main()
+    entry()
