@@ -206,7 +206,3 @@ class InProcessEngine:
                 print(f"the engine ended: {error}", file=sys.stderr)  # noqa: T201
             else:
                 self._on_failure(error)
-        finally:
-            if "mlx.core" in sys.modules:
-                # A thread's streams that are left to the end of the process can end it with an abort.
-                sys.modules["mlx.core"].clear_streams()
