@@ -8,11 +8,9 @@ from pydantic import BeforeValidator, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from core.config.models import Adapter, Compute, Data, Logging, Optimization, Training, _output_conflicts
-from core.config.section import Number, Section, Text, Whole
+from core.config.section import MANY, Number, Section, Text, Whole
 from core.config.section import unit as _unit
 from core.text import one_line
-
-_MANY = 1_000_000_000
 
 # The largest β, also of a schedule and of a guard that raises it.
 LARGEST_BETA = 100.0
@@ -112,14 +110,14 @@ class DPOTraining(Training):
         default=32,
         description="Responses sampled from the policy for the KL that the gate judges.",
         ge=1,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("responses"),
     )
     kl_max_tokens: Whole = Field(
         default=128,
         description="Longest response sampled for the KL.",
         ge=1,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("tokens"),
     )
 
@@ -199,7 +197,7 @@ class KLGuard(Section):
         default=1,
         description="Evaluations in a row above the limit before something is done.",
         ge=1,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("evaluations"),
     )
     max_actions: Whole = Field(

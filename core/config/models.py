@@ -12,12 +12,12 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
 from core.config.optimizers import OPTIONS_IN_WORDS, OptimizerConfig, OptimizerName
+from core.config.section import MANY, whole
 from core.config.section import Number as Number
 from core.config.section import Section as Section
 from core.config.section import Text as Text
 from core.config.section import Whole as Whole
 from core.config.section import unit as _unit
-from core.config.section import whole
 
 # batch_size: auto. The engine writes the number that was used into the run's configuration before the run begins.
 AUTO = 0
@@ -37,9 +37,6 @@ def _batch_size(value: object) -> object:
 BatchSize = Annotated[
     int, BeforeValidator(_batch_size), PlainSerializer(lambda size: "auto" if size == AUTO else size, return_type=Any)
 ]
-
-# Steps, tokens and pairs beyond this are a slip of the keyboard, and would overflow what SQLite and MLX count with.
-_MANY = 1_000_000_000
 
 
 class SFTModel(Section):
@@ -72,13 +69,13 @@ class Data(Section):
     max_prompt_length: Whole = Field(
         description="Longest prompt; what is over is cut from its left.",
         ge=1,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("tokens"),
     )
     max_response_length: Whole = Field(
         description="Longest response; what is over is cut from its right.",
         ge=1,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("tokens"),
     )
 
@@ -110,7 +107,7 @@ class Training(Section):
         description="Tokens in one forward pass, padding and both responses of a pair counted: as many pairs as fit."
         " Takes the place of batch_size.",
         ge=1,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("tokens"),
     )
     gradient_accumulation_steps: Whole = Field(
@@ -121,34 +118,34 @@ class Training(Section):
         json_schema_extra=_unit("batches"),
     )
     max_steps: Whole = Field(
-        description="Optimizer steps of the whole run.", ge=1, le=_MANY, json_schema_extra=_unit("steps")
+        description="Optimizer steps of the whole run.", ge=1, le=MANY, json_schema_extra=_unit("steps")
     )
     warmup_steps: Whole = Field(
         default=0,
         description="Steps over which the learning rate rises from 0 to its peak.",
         ge=0,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("steps"),
     )
     logging_steps: Whole = Field(
         default=10,
         description="Report training metrics every this many steps.",
         ge=1,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("steps"),
     )
     eval_steps: Whole = Field(
         default=100,
         description="Evaluate on the validation file every this many steps, and at the end.",
         ge=1,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("steps"),
     )
     save_steps: Whole = Field(
         default=100,
         description="Save a checkpoint every this many steps, and at the end.",
         ge=1,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("steps"),
     )
     seed: Whole = Field(
@@ -158,21 +155,21 @@ class Training(Section):
         default=256,
         description="Validation pairs (SFT: examples) looked at in each evaluation; 0 looks at all.",
         ge=0,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("pairs"),
     )
     early_stopping_patience: Whole = Field(
         default=0,
         description="Stop after this many evaluations without a better one; 0 never stops early.",
         ge=0,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("evaluations"),
     )
     save_total_limit: Whole = Field(
         default=3,
         description="Checkpoints kept; older ones are removed, the best one never.",
         ge=1,
-        le=_MANY,
+        le=MANY,
         json_schema_extra=_unit("checkpoints"),
     )
 

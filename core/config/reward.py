@@ -19,6 +19,7 @@ from core.config.models import (
     Whole,
     _output_conflicts,
 )
+from core.config.section import MANY
 
 
 class RewardModelSection(Section):
@@ -43,7 +44,7 @@ class RewardData(Data):
         description="Longest response; a pair with a longer one is left out, as in TRL: cut, it would be judged without"
         " its end.",
         ge=1,
-        le=1_000_000_000,
+        le=MANY,
         json_schema_extra={"unit": "tokens"},
     )
 
@@ -69,7 +70,7 @@ class RewardTraining(Training):
         description="Pairs of each file that are scored at the end, for accuracy, overfitting gap and scores.jsonl; 0"
         " scores all.",
         ge=0,
-        le=1_000_000_000,
+        le=MANY,
         json_schema_extra={"unit": "pairs"},
     )
 

@@ -8,6 +8,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+# Steps, tokens and pairs beyond this are a slip of the keyboard, and would overflow what SQLite and MLX count with.
+MANY = 1_000_000_000
+
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 
 
