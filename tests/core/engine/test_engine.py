@@ -215,7 +215,8 @@ def test_in_process_engine_hands_over(lived) -> None:
     engine.start()
     wait(lambda: runs.get(db, run.id).step >= 5)
     assert engine.stop(hand_over=True) == [run.id]
-    assert engines.latest(db).hosting == "detached"
+    # A new engine is up when it holds the lock; its row follows.
+    wait(lambda: engines.latest(db).hosting == "detached")
     wait(lambda: ended(db, run.id))
     assert runs.get(db, run.id).state == "finished"
     assert [point.step for point in metrics.since(db, run.id, "loss")] == list(range(2, 61, 2))
