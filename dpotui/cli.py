@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib
 import os
 import sys
 import threading
@@ -16,6 +15,7 @@ import click
 
 from core.errors import UserError
 from dpotui import __version__
+from dpotui.lazy import LazyGroup
 
 # name -> (module, one line of help)
 COMMANDS = {
@@ -23,7 +23,10 @@ COMMANDS = {
     "init": ("dpotui.commands.init", "Make a workspace with configurations and checklists."),
     "demo": ("dpotui.commands.demo", "Run the stages on a small model and data made on the spot."),
     "train": ("dpotui.commands.train", "Train: sft, reward, dpo; and check a policy before DPO: init."),
-    "data": ("dpotui.commands.data", "Check preference data."),
+    "generate": ("dpotui.commands.generate", "Several responses to each prompt, from the SFT model and others."),
+    "judge": ("dpotui.commands.judge", "Compare or score responses, and make preference pairs of them."),
+    "annotate": ("dpotui.commands.annotate", "People's votes on pairs: vote, export, import, agreement."),
+    "data": ("dpotui.commands.data", "Preference data: check, gap, decontaminate, resolve, split, convert, lineage."),
     "gates": ("dpotui.commands.gates", "Enforce the quality gates of a stage."),
     "checklist": ("dpotui.commands.checklist", "Show, tick, export and import the checklists."),
     "score": ("dpotui.commands.score", "Log-probs or rewards of both responses of each pair under one model."),
@@ -34,33 +37,20 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """Imports a command's module when it is used, and takes a word that is no command as the folder to open."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        command = importlib.import_module(COMMANDS[name][0]).command
-        assert isinstance(command, click.Command)
-        return command
+class CommandOrFolder(LazyGroup):
+    """Takes a word that is no command as the folder to open."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args[0] not in self.table and not args[0].startswith("-"):
             args = ["open", *args]
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
 
 @click.group(
-    cls=LazyGroup,
+    cls=CommandOrFolder,
+    table=COMMANDS,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

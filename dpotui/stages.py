@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ConfigKind = Literal["sft", "reward", "dpo"]
+ConfigKind = Literal["sft", "reward", "dpo", "generate", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """A run that can be started: its kind, what a person calls it, and the configuration it is usually started with."""
 
-    kind: Literal["sft", "data_check", "init_check", "reward", "dpo", "calibrate"]
+    kind: Literal["sft", "data_check", "generate", "judge", "init_check", "reward", "dpo", "calibrate"]
     title: str
     config: str  # from the workspace
     model: ConfigKind
@@ -24,6 +24,7 @@ class Stage:
     title: str
     kinds: tuple[str, ...] = ()  # runs that belong to it
     action: Action | None = None
+    more: tuple[Action, ...] = ()  # what else can be started here
     hint: str = ""  # what to do here when nothing can be started
 
 
@@ -38,6 +39,10 @@ STAGES = (
         "Preference data",
         ("data_check", "generate", "judge"),
         Action("data_check", "check of the pairs", "configs/dpo_config.yaml", "dpo"),
+        more=(
+            Action("generate", "generation of responses", "configs/generate_config.yaml", "generate"),
+            Action("judge", "judging of responses", "configs/judge_config.yaml", "judge"),
+        ),
     ),
     Stage(
         3,
@@ -59,5 +64,7 @@ STAGES = (
 # Of no stage: the machine's.
 CALIBRATE = Action("calibrate", "measuring of batch sizes", "configs/dpo_config.yaml", "dpo")
 
-ACTIONS: dict[str, Action] = {stage.action.kind: stage.action for stage in STAGES if stage.action is not None}
-ACTIONS[CALIBRATE.kind] = CALIBRATE
+ACTIONS: dict[str, Action] = {
+    action.kind: action
+    for action in (*(action for stage in STAGES if stage.action for action in (stage.action, *stage.more)), CALIBRATE)
+}

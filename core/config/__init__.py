@@ -2,8 +2,10 @@
 
 from core.config.document import Document, parse, read
 from core.config.dpo import DPOConfig
+from core.config.generate import GenerateConfig
+from core.config.judge import JudgeConfig
 from core.config.keys import Key, keys
-from core.config.kinds import CONFIGS, TrainingConfig
+from core.config.kinds import CONFIGS, RUN_CONFIGS, RunConfig, TrainingConfig
 from core.config.load import load_config, missing_files, validate
 from core.config.machine import ComputePlan, Platform, answers, plan, plan_for, this_platform
 from core.config.models import SFTConfig
@@ -11,12 +13,16 @@ from core.config.reward import RewardConfig
 
 __all__ = [
     "CONFIGS",
+    "RUN_CONFIGS",
     "ComputePlan",
     "DPOConfig",
     "Document",
+    "GenerateConfig",
+    "JudgeConfig",
     "Key",
     "Platform",
     "RewardConfig",
+    "RunConfig",
     "SFTConfig",
     "TrainingConfig",
     "answers",

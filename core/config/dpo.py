@@ -233,3 +233,7 @@ class DPOConfig(Section):
 
     def conflicts(self) -> list[tuple[str, str]]:
         return _output_conflicts(self.logging.output_dir, self.model, ("base_model", "reference_model", "policy_model"))
+
+    def reads(self) -> dict[str, str]:
+        models = {"reference_model": self.model.reference_model, "policy_model": self.model.policy_model}
+        return {**self.data.files(), **{f"model.{key}": name for key, name in models.items()}}

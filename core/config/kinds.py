@@ -1,12 +1,15 @@
-"""Which configuration a kind of training reads."""
+"""Which configuration a kind of run reads."""
 
 from __future__ import annotations
 
 from core.config.dpo import DPOConfig
+from core.config.generate import GenerateConfig
+from core.config.judge import JudgeConfig
 from core.config.models import SFTConfig
 from core.config.reward import RewardConfig
 
 TrainingConfig = DPOConfig | SFTConfig | RewardConfig
+RunConfig = TrainingConfig | GenerateConfig | JudgeConfig
 
 # By the name that commands and files give it: `<name>_config.yaml`.
 CONFIGS: dict[str, type[DPOConfig] | type[SFTConfig] | type[RewardConfig]] = {
@@ -14,8 +17,9 @@ CONFIGS: dict[str, type[DPOConfig] | type[SFTConfig] | type[RewardConfig]] = {
     "reward": RewardConfig,
     "dpo": DPOConfig,
 }
+RUN_CONFIGS: dict[str, type[RunConfig]] = {**CONFIGS, "generate": GenerateConfig, "judge": JudgeConfig}
 
 
-def kind_of(config: TrainingConfig) -> str:
-    """The name in CONFIGS of a configuration."""
-    return next(name for name, model in CONFIGS.items() if type(config) is model)
+def kind_of(config: RunConfig) -> str:
+    """The name in RUN_CONFIGS of a configuration."""
+    return next(name for name, model in RUN_CONFIGS.items() if type(config) is model)

@@ -217,15 +217,13 @@ def missing_files(config: Section, workspace: Workspace) -> list[str]:
     DPO reads its reference and policy; the base model is where those came from. A model name that does not look like
     a path of the workspace may be a Hugging Face id and is not judged here.
     """
-    values: dict[str, Any] = config.model_dump()
     found = []
-    for key in ("train_file", "validation_file"):
-        if not workspace.path(values["data"][key]).is_file():
-            found.append(f"data.{key}: {printable(values['data'][key])} does not exist in {workspace.root}")
-    read = [key for key in ("reference_model", "policy_model") if key in values["model"]] or ["base_model"]
-    for key in read:
-        name = values["model"][key]
-        local = name.startswith(("/", ".", "~")) or name.split("/")[0] in FOLDERS
-        if local and not workspace.path(name).is_dir():
-            found.append(f"model.{key}: {printable(name)} does not exist in {workspace.root}")
+    for key, name in config.reads().items():
+        if key.endswith("_file"):
+            there = workspace.path(name).is_file()
+        else:
+            local = name.startswith(("/", ".", "~")) or name.split("/")[0] in FOLDERS
+            there = not local or workspace.path(name).is_dir()
+        if not there:
+            found.append(f"{key}: {printable(name)} does not exist in {workspace.root}")
     return found

@@ -85,6 +85,9 @@ class Data(Section):
         " assistant's message. Off, plain text stays plain, as in TRL; chat messages always take the template.",
     )
 
+    def files(self) -> dict[str, str]:
+        return {"data.train_file": self.train_file, "data.validation_file": self.validation_file}
+
     def conflicts(self) -> list[tuple[str, str]]:
         if self.train_file == self.validation_file:
             return [("validation_file", "is the training file: held-out rows must be others, name another file")]
@@ -304,6 +307,9 @@ class SFTConfig(Section):
 
     def conflicts(self) -> list[tuple[str, str]]:
         return _output_conflicts(self.logging.output_dir, self.model, ("base_model", "checkpoint"))
+
+    def reads(self) -> dict[str, str]:
+        return {**self.data.files(), "model.base_model": self.model.base_model}
 
 
 def _output_conflicts(output_dir: str, model: Section, names: tuple[str, ...]) -> list[tuple[str, str]]:

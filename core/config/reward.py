@@ -90,3 +90,6 @@ class RewardConfig(Section):
 
     def conflicts(self) -> list[tuple[str, str]]:
         return _output_conflicts(self.logging.output_dir, self.model, ("base_model", "checkpoint"))
+
+    def reads(self) -> dict[str, str]:
+        return {**self.data.files(), "model.base_model": self.model.base_model}

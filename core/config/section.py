@@ -37,6 +37,11 @@ class Section(BaseModel):
         """Errors between keys: (the key to change, what is wrong and what would be right)."""
         return []
 
+    def reads(self) -> dict[str, str]:
+        """Of a whole configuration: the keys that name what a run reads, and their values; files end in `_file`, the
+        others are models."""
+        return {}
+
     @model_validator(mode="after")
     def _check_conflicts(self) -> Section:
         found = self.conflicts()

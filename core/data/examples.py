@@ -43,7 +43,7 @@ def _example(row: Row) -> Example | BadRow:
             return Example(row.line, *_conversation(row.fields["messages"]))
         return Example(row.line, *_prompt_and_response(row.fields))
     except Refused as refused:
-        return refused.row(row.line)
+        return refused.row(row)
 
 
 def _conversation(value: object) -> tuple[Text, Text]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import stat
 from collections.abc import Iterator
@@ -30,18 +31,25 @@ class BadRow:
     """A line that is no row: what kind of error, in which field, and why: a sentence that is safe to show.
 
     Kinds: encoding, json, object, duplicate_key, too_long, missing, type, empty, messages, prompt, identical, score.
+    Its line is the `length` bytes of the file from `offset` on.
     """
 
     line: int
     kind: str
     field: str | None
     reason: str
+    offset: int = dataclasses.field(default=-1, compare=False)
+    length: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """An object of the file, on line `line`, in the `length` bytes from `offset` on (without the end of the line)."""
+
     line: int
     fields: dict[str, Any]
+    offset: int = dataclasses.field(default=-1, compare=False)
+    length: int = dataclasses.field(default=0, compare=False)
 
 
 class _Repeated(ValueError):
@@ -56,23 +64,27 @@ def read_rows(path: Path) -> Iterator[Row | BadRow]:
     """
     name = printable(str(path))
     with _open(path, name) as file:
-        number = rows = 0
+        number = rows = after = 0
         while line := file.readline(MAX_LINE + 1):
             number += 1
+            at, after = after, after + len(line)
             if number == 1:
+                whole = len(line)
                 line = _without_mark(line, name)
+                at += whole - len(line)
             if len(line) > MAX_LINE:
-                _skip_line(file, line)
+                after += _skip_line(file, line)
                 rows += 1
-                yield BadRow(number, "too_long", None, f"more than {MAX_LINE} bytes on one line")
+                why = f"more than {MAX_LINE} bytes on one line"
+                yield BadRow(number, "too_long", None, why, at, after - at)
                 continue
-            line = line.strip()
-            if not line:
+            line = line.rstrip(b"\r\n")
+            if not line.strip():
                 continue
-            if not rows and line.startswith(b"["):
+            if not rows and line.lstrip().startswith(b"["):
                 raise UserError(f"{name}:{number}: this is a JSON array; JSONL is wanted, one object a line")
             rows += 1
-            yield _row(number, line)
+            yield _row(number, line, at)
     if not rows:
         raise UserError(f"{name} is empty: JSONL is wanted, one object a line")
 
@@ -102,31 +114,50 @@ def _without_mark(line: bytes, name: str) -> bytes:
     return line.removeprefix(b"\xef\xbb\xbf")
 
 
-def _skip_line(file: BinaryIO, line: bytes) -> None:
+def _skip_line(file: BinaryIO, line: bytes) -> int:
+    """Pass over the rest of a line; returns how many bytes that was."""
+    skipped = 0
     while line and not line.endswith(b"\n"):
         line = file.readline(MAX_LINE)
+        skipped += len(line)
+    return skipped
 
 
-def _row(number: int, line: bytes) -> Row | BadRow:
+def _row(number: int, line: bytes, offset: int) -> Row | BadRow:
+    """What the line at byte `offset` holds."""
+    try:
+        return Row(number, _fields(line), offset, len(line))
+    except _Unreadable as error:
+        return BadRow(number, error.kind, error.field, str(error), offset, len(line))
+
+
+class _Unreadable(Exception):
+    def __init__(self, kind: str, reason: str, field: str | None = None) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.field = field
+
+
+def _fields(line: bytes) -> dict[str, Any]:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         at = f"byte 0x{line[error.start]:02x} at column {error.start + 1}"
-        return BadRow(number, "encoding", None, f"not UTF-8 text ({at})")
+        raise _Unreadable("encoding", f"not UTF-8 text ({at})") from None
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except _Repeated as error:
         key = one_line(str(error), 60)
-        return BadRow(number, "duplicate_key", key, f"{key} stands twice in the row")
+        raise _Unreadable("duplicate_key", f"{key} stands twice in the row", key) from None
     except json.JSONDecodeError as error:
-        return BadRow(number, "json", None, f"not JSON: {one_line(error.msg, 80)} at column {error.colno}")
+        raise _Unreadable("json", f"not JSON: {one_line(error.msg, 80)} at column {error.colno}") from None
     except ValueError as error:  # NaN, a number of 5,000 digits
-        return BadRow(number, "json", None, f"not JSON: {one_line(str(error), 80)}")
+        raise _Unreadable("json", f"not JSON: {one_line(str(error), 80)}") from None
     except RecursionError:
-        return BadRow(number, "json", None, "nested too deep")
+        raise _Unreadable("json", "nested too deep") from None
     if not isinstance(value, dict):
-        return BadRow(number, "object", None, f"an object with fields is wanted, not {kind_of(value)}")
-    return Row(number, value)
+        raise _Unreadable("object", f"an object with fields is wanted, not {kind_of(value)}")
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any
 
-from core.data.jsonl import BadRow, kind_of
+from core.data.jsonl import BadRow, Row, kind_of
 from core.text import one_line
 
 Message = dict[str, Any]
@@ -22,8 +22,8 @@ class Refused(Exception):
         self.kind = kind
         self.field = field
 
-    def row(self, line: int) -> BadRow:
-        return BadRow(line, self.kind, self.field, str(self))
+    def row(self, row: Row) -> BadRow:
+        return BadRow(row.line, self.kind, self.field, str(self), row.offset, row.length)
 
 
 def text_of(value: object, field: str) -> Text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ class Pair:
     rejected_score: float | None = None
     score_fields: str = ""
     margin: float | None = None
+    # Where its line stands in the file, in bytes.
+    offset: int = field(default=-1, compare=False)
+    length: int = field(default=0, compare=False)
 
 
 def read_pairs(path: Path, *, margins: bool = False) -> Iterator[Pair | BadRow]:
@@ -67,9 +70,9 @@ def _pair(row: Row, margins: bool) -> Pair | BadRow:
             raise Refused("identical", "rejected", "is the same as chosen: there is nothing to prefer")
         names, scores = _scores(row.fields)
         margin = _score(row.fields.get("margin"), "margin") if margins else None
-        return Pair(row.line, prompt, chosen, rejected, *scores, names, margin)
+        return Pair(row.line, prompt, chosen, rejected, *scores, names, margin, row.offset, row.length)
     except Refused as refused:
-        return refused.row(row.line)
+        return refused.row(row)
 
 
 def _texts(fields: dict[str, Any]) -> tuple[Text, Text, Text]:

@@ -15,7 +15,7 @@ from core.store.runs import Kind, Run
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from core.config import TrainingConfig
+    from core.config import RunConfig
 
 START_SECONDS = 20.0
 
@@ -27,7 +27,7 @@ def submit(
     workspace: Workspace,
     db: Database,
     kind: Kind,
-    config: TrainingConfig,
+    config: RunConfig,
     *,
     config_path: str | None = None,
     parent: str | None = None,
@@ -50,6 +50,7 @@ def submit(
     if kind == "calibrate":
         snapshot[calibrations.FOR] = kind_of(config)
     training = snapshot.get("training", {}) if kind in _TRAINED else {}
+    sampling = snapshot.get("generation") or {}
     logging = snapshot.get("logging", {})
     return runs.create(
         db,
@@ -57,7 +58,7 @@ def submit(
         config=snapshot,
         name=(logging.get("wandb_run_name") or "") if kind in _TRAINED else "",
         config_path=workspace.relative(workspace.path(config_path)) if config_path else None,
-        seed=training.get("seed", 0),
+        seed=training.get("seed", sampling.get("seed", 0)),
         steps=training.get("max_steps", 0),
         parent=parent,
     )

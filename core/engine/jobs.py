@@ -47,9 +47,23 @@ def check_init(context: Context) -> None:
     init_check.run(context)
 
 
+def generate(context: Context) -> None:
+    from core.generation import generate_run
+
+    generate_run.run(context)
+
+
+def judge(context: Context) -> None:
+    from core.generation import judge_run
+
+    judge_run.run(context)
+
+
 JOBS: dict[str, Job] = {
     "sft": training("sft", sft_run.run),
     "data_check": data_check,
+    "generate": generate,
+    "judge": judge,
     "init_check": check_init,
     "reward": training("reward", reward_run.run),
     "dpo": training("dpo", dpo_run.run),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from pathlib import Path
 
@@ -10,14 +9,14 @@ import click
 
 from core.config import CONFIGS, TrainingConfig, answers, load_config, missing_files
 from core.config.models import AUTO
-from core.engine.client import ensure_engine, reap, submit
+from core.engine.client import reap, submit
 from core.errors import UserError
 from core.store import open_store, runs
 from core.store.runs import Kind
 from core.text import printable
 from core.training.forecast import Forecast, forecast, model_of
 from core.workspace import Workspace, open_workspace
-from dpotui.commands.follow import finish, follow
+from dpotui.commands.launch import launch, launch_options, refuse_both
 
 KINDS: dict[str, Kind] = {"sft": "sft", "reward": "reward", "dpo": "dpo", "init": "init_check"}
 
@@ -27,14 +26,9 @@ KINDS: dict[str, Kind] = {"sft": "sft", "reward": "reward", "dpo": "dpo", "init"
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="YAML file of the run.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: training.beta=0.2")
 @click.option("--resume", metavar="RUN", help="Go on with a stopped, failed or interrupted run.")
-@click.option("--detach", is_flag=True, help="Print the run's id and return at once.")
-@click.option("--in-process", is_flag=True, help="Train in this process instead of a detached engine.")
+@launch_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done and what memory it takes; start nothing.")
 @click.option("--force", is_flag=True, help="Start also where the memory of this machine would not do.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the run as JSON when it ended (or started, with --detach)."
-)
-@click.option("-w", "--workspace", "folder", type=click.Path(path_type=Path), default=Path(), help="Default: here.")
 def command(
     what: str,
     config_path: Path | None,
@@ -58,8 +52,7 @@ def command(
         workspace = open_workspace(config_path.absolute().parent)
     else:
         workspace = open_workspace(folder)
-    if detach and in_process:
-        raise UserError("--detach and --in-process exclude each other: choose one")
+    refuse_both(detach, in_process)
     db = open_store(workspace.database)
     reap(workspace, db)
     if resume is not None:
@@ -84,31 +77,7 @@ def command(
             for sentence in answers(config):
                 click.echo(sentence, err=True)
         run = submit(workspace, db, kind, config, config_path=str(path))
-    if in_process:
-        from core.engine.host import InProcessEngine
-
-        engine = InProcessEngine(workspace)
-        engine.start()
-        try:
-            run = follow(workspace, db, run.id, from_start=resume is None)
-        finally:
-            engine.stop(hand_over=runs.get(db, run.id).state in runs.LIVE)
-    else:
-        ensure_engine(workspace)
-        if not detach:
-            run = follow(workspace, db, run.id, from_start=resume is None)
-    if as_json:
-        click.echo(
-            json.dumps({"id": run.id, "kind": run.kind, "state": run.state, "step": run.step, "steps": run.steps})
-        )
-        if detach:
-            return
-        raise SystemExit(0 if run.state == "finished" else 1)
-    if detach:
-        click.echo(run.id)
-        click.echo(f"started by {getpass.getuser()}; 'dpotui runs show {run.id}' or 'dpotui' watches it", err=True)
-        return
-    finish(run)
+    launch(workspace, db, run.id, from_start=resume is None, detach=detach, in_process=in_process, as_json=as_json)
 
 
 def _print_plan(workspace: Workspace, kind: Kind, config: TrainingConfig, as_json: bool) -> None:

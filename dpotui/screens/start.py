@@ -21,7 +21,7 @@ from dpotui.screens.dialogs import DIALOG_CSS, text
 from dpotui.stages import ACTIONS, Action
 
 if TYPE_CHECKING:
-    from core.config import TrainingConfig
+    from core.config import RunConfig, TrainingConfig
     from core.training.forecast import Forecast
     from dpotui.app import Workbench
 
@@ -114,8 +114,8 @@ class Start(ModalScreen[str | None]):
         elif found is not None:
             self._tell_memory(found.short(), found.verdict)
 
-    def _load(self) -> TrainingConfig:
-        from core.config import CONFIGS, load_config
+    def _load(self) -> RunConfig:
+        from core.config import CONFIGS, RUN_CONFIGS, load_config
 
         path = self._workspace.path(self.query_one("#config", Input).value.strip())
         try:
@@ -126,16 +126,16 @@ class Start(ModalScreen[str | None]):
         if self._action.kind == "calibrate":
             # What is measured is what the file configures.
             name = next((kind for kind in CONFIGS if path.name.startswith(kind)), name)
-        return load_config(path, CONFIGS[name], overrides)
+        return load_config(path, RUN_CONFIGS[name], overrides)
 
-    def _forecast(self, config: TrainingConfig) -> Forecast | str | None:
+    def _forecast(self, config: RunConfig) -> Forecast | str | None:
         """The memory it will take, or why that is not known; None for what trains nothing."""
         if self._action.kind not in _TRAINING:
             return None
         from core.training.forecast import forecast
 
         try:
-            return forecast(self._workspace, config)
+            return forecast(self._workspace, cast("TrainingConfig", config))
         except UserError as error:
             return f"memory: {error}"
 
@@ -195,7 +195,7 @@ class Start(ModalScreen[str | None]):
             client.ensure_engine(self._workspace)
         return run.id
 
-    def _refuse_once(self, config: TrainingConfig) -> None:
+    def _refuse_once(self, config: RunConfig) -> None:
         """What is larger than the machine is started when the person asks for it a second time."""
         asked = (self.query_one("#config", Input).value, self.query_one("#overrides", Input).value)
         found = self._forecast(config)
@@ -207,7 +207,16 @@ class Start(ModalScreen[str | None]):
         )
 
 
-def _summary(config: TrainingConfig) -> str:
+def _summary(config: RunConfig) -> str:
+    from core.config import GenerateConfig, JudgeConfig
+
+    if isinstance(config, GenerateConfig):
+        return (
+            f"{config.model.base_model}: {config.generation.responses_per_prompt} responses to each of"
+            f" {config.data.prompts_file}, into {config.data.output_file}"
+        )
+    if isinstance(config, JudgeConfig):
+        return f"{config.model.base_model} judges {config.data.input_file}, into {config.data.output_file}"
     training = config.training
     steps = training.gradient_accumulation_steps
     together = training.batch_size * steps if training.batch_size else f"{steps} x auto"

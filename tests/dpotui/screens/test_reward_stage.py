@@ -23,11 +23,11 @@ GATE = """
 
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=lambda action: action.kind)
 def test_what_can_be_started_has_a_job_and_a_template(action) -> None:
-    from core.config import CONFIGS
+    from core.config import RUN_CONFIGS
     from core.engine.jobs import JOBS
 
     assert action.kind in JOBS
-    assert action.model in CONFIGS
+    assert action.model in RUN_CONFIGS
     assert (templates() / Path(action.config).name).is_file()
     assert all(action.kind in stage.kinds for stage in STAGES if stage.action is action)
 

@@ -1,4 +1,4 @@
-"""`dpotui data`: look at preference data before it is trained on."""
+"""`dpotui data check`: read a file of preference pairs line by line and measure it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,7 @@ from dpotui.commands.options import scale_option
 _BAR = 40
 
 
-@click.group()
-def command() -> None:
-    """Look at preference data before it is trained on."""
-
-
-@command.command()
+@click.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--validation",
@@ -45,7 +40,7 @@ def command() -> None:
 @click.option("--record", is_flag=True, help="Record what was measured as facts of the workspace, for its gates.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.option("-w", "--workspace", metavar="DIR", help="The workspace to record in (default: here).")
-def check(
+def command(
     file: Path,
     validation: Path | None,
     scale: tuple[float, float] | None,

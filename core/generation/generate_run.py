@@ -1,0 +1,9 @@
+"""A run of kind generate: being built."""
+
+from __future__ import annotations
+
+from core.training.context import Context
+
+
+def run(context: Context) -> None:
+    raise NotImplementedError

@@ -1,0 +1,91 @@
+"""From a queued run to its end: executed by a detached engine or here, watched or left alone."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from core.engine.client import ensure_engine
+from core.errors import UserError
+from core.store import Database, runs
+from core.workspace import Workspace
+from dpotui.commands.follow import finish, follow
+
+
+def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that starts a run: detach, in_process, as_json, and folder, the workspace."""
+    for option in reversed(
+        (
+            click.option("--detach", is_flag=True, help="Print the run's id and return at once."),
+            click.option("--in-process", is_flag=True, help="Execute it in this process instead of a detached engine."),
+            click.option(
+                "--json",
+                "as_json",
+                is_flag=True,
+                help="Print the run as JSON when it ended (or started, with --detach).",
+            ),
+            click.option(
+                "-w", "--workspace", "folder", type=click.Path(path_type=Path), default=Path(), help="Default: here."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def refuse_both(detach: bool, in_process: bool) -> None:
+    """A run cannot be left alone in the process that executes it.
+
+    Raises:
+        UserError: both were asked for.
+    """
+    if detach and in_process:
+        raise UserError("--detach and --in-process exclude each other: choose one")
+
+
+def launch(
+    workspace: Workspace,
+    db: Database,
+    run_id: str,
+    *,
+    from_start: bool,
+    detach: bool,
+    in_process: bool,
+    as_json: bool,
+) -> None:
+    """Execute a queued run, and watch it unless it is detached.
+
+    Raises:
+        SystemExit: 1 where it was watched and did not finish.
+    """
+    if in_process:
+        from core.engine.host import InProcessEngine
+
+        engine = InProcessEngine(workspace)
+        engine.start()
+        try:
+            follow(workspace, db, run_id, from_start=from_start)
+        finally:
+            engine.stop(hand_over=runs.get(db, run_id).state in runs.LIVE)
+    else:
+        ensure_engine(workspace)
+        if not detach:
+            follow(workspace, db, run_id, from_start=from_start)
+    run = runs.get(db, run_id)
+    if as_json:
+        click.echo(
+            json.dumps({"id": run.id, "kind": run.kind, "state": run.state, "step": run.step, "steps": run.steps})
+        )
+        if detach:
+            return
+        raise SystemExit(0 if run.state == "finished" else 1)
+    if detach:
+        click.echo(run.id)
+        click.echo(f"started by {getpass.getuser()}; 'dpotui runs show {run.id}' or 'dpotui' watches it", err=True)
+        return
+    finish(run)
