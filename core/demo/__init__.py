@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from core.data.manifest import writing
 from core.demo import data
 from core.demo.model import write_model
+from core.demo.quiz import quiz_rows
 from core.errors import UserError
 from core.workspace import Workspace, templates, write_private
 
@@ -38,9 +40,13 @@ def make_demo(workspace: Workspace) -> None:
             ("sft_val.jsonl", sft_validation),
             ("preference_pairs_train.jsonl", pairs_train),
             ("preference_pairs_val.jsonl", pairs_validation),
+            ("benchmarks/zoo_sums.jsonl", quiz_rows(SEED)),
         ):
-            if not (workspace.data / name).exists():
-                write_private(workspace.data / name, data.lines(rows))
+            path = workspace.data / name
+            if not path.exists():
+                with writing(path, command="demo", parameters={"seed": SEED}) as file:
+                    for row in rows:
+                        file.row(row)
         for name in _CONFIGS:
             _write_config(workspace.configs / name, name)
         if not is_demo(workspace):

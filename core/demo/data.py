@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterable
 from typing import Any
 
 from core.demo.zoo import TOPICS, Animal, Style, Topic, animals, answer, prompts
@@ -82,8 +80,3 @@ def split(rows: list[Row], share: float) -> tuple[list[Row], list[Row]]:
     """Training and validation rows. Prompts are unique, so no prompt stands in both."""
     count = round(len(rows) * (1 - share))
     return rows[:count], rows[count:]
-
-
-def lines(rows: Iterable[Row]) -> str:
-    """The rows as JSONL."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.config import DPOConfig, RewardConfig, SFTConfig, load_config
+from core.data.manifest import manifest_path
 from core.demo import data, is_demo, make_demo, zoo
 from core.demo.model import CHAT_TEMPLATE, SPECIAL
 from core.errors import UserError
@@ -162,3 +163,12 @@ def test_mlx_lm_loads_the_model_and_its_template(demo: Workspace) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert len(tokenizer.encode("Most geese live on a lake.")) <= 10
     assert model.args.num_hidden_layers == 2
+
+
+def test_every_data_file_tells_its_origin(demo: Workspace) -> None:
+    written = sorted(demo.data.rglob("*.jsonl"))
+    assert [path.name for path in written if not manifest_path(path).is_file()] == []
+    for path in written:
+        told = json.loads(manifest_path(path).read_text())
+        assert told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert told["made_by"]["command"] == "demo"
