@@ -148,7 +148,7 @@ FACTS = {
         "sft": "base_model_verified data_valid validation_share config_valid finished perplexity mmlu humaneval gsm8k"
         " checkpoint_saved logs_saved",
         "data": "unique_prompts responses_per_prompt format_valid pairs preference_gap decontamination conflicts"
-        " validation_share versioned",
+        " validation_share versioned strategy guidelines",
         "init": "reference_loaded reference_frozen policy_copied architectures_match tokenizers_match kl_divergence"
         " trainer_ready config_valid",
         "reward": "train_accuracy validation_accuracy overfitting_gap finished checkpoint_saved",
