@@ -84,7 +84,7 @@ def read_rows(path: Path) -> Iterator[Row | BadRow]:
             if not rows and line.lstrip().startswith(b"["):
                 raise UserError(f"{name}:{number}: this is a JSON array; JSONL is wanted, one object a line")
             rows += 1
-            yield _row(number, line, at)
+            yield row_of(number, line, at)
     if not rows:
         raise UserError(f"{name} is empty: JSONL is wanted, one object a line")
 
@@ -123,7 +123,7 @@ def _skip_line(file: BinaryIO, line: bytes) -> int:
     return skipped
 
 
-def _row(number: int, line: bytes, offset: int) -> Row | BadRow:
+def row_of(number: int, line: bytes, offset: int) -> Row | BadRow:
     """What the line at byte `offset` holds."""
     try:
         return Row(number, _fields(line), offset, len(line))

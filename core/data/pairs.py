@@ -60,10 +60,11 @@ def read_pairs(path: Path, *, margins: bool = False) -> Iterator[Pair | BadRow]:
         UserError: the file cannot be read at all, or is empty.
     """
     for row in read_rows(path):
-        yield row if isinstance(row, BadRow) else _pair(row, margins)
+        yield row if isinstance(row, BadRow) else pair_of(row, margins=margins)
 
 
-def _pair(row: Row, margins: bool) -> Pair | BadRow:
+def pair_of(row: Row, *, margins: bool = False) -> Pair | BadRow:
+    """The pair in a row, or why there is none."""
     try:
         prompt, chosen, rejected = _texts(row.fields)
         if chosen == rejected:
