@@ -248,3 +248,44 @@ def calibrations(db: Database) -> None:
     _execute(db, f"{new};\nINSERT INTO runs_new SELECT * FROM runs;\nDROP TABLE runs;\n")  # noqa: S608
     _execute(db, "ALTER TABLE runs_new RENAME TO runs;\nCREATE INDEX runs_by_state ON runs(state);\n")
     _execute(db, _CALIBRATIONS)
+
+
+# A standing vote is one of a person on a comparison: casting anew or taking back marks the older one undone.
+# `key` is `core.data.comparisons.comparison_key`; `first` is not the first of the file but of the two responses in the
+# order of their texts, and `side` is where that one stood on the screen.
+_VOTES = """
+CREATE TABLE votes_new (
+    id         INTEGER PRIMARY KEY,
+    key        TEXT NOT NULL,
+    choice     TEXT NOT NULL CHECK (choice IN ('first', 'second', 'tie', 'reject', 'skip')),
+    side       TEXT CHECK (side IN ('A', 'B')),
+    confidence INTEGER CHECK (confidence BETWEEN 1 AND 5),
+    note       TEXT NOT NULL DEFAULT '',
+    who        TEXT NOT NULL,
+    file       TEXT NOT NULL DEFAULT '',
+    line       INTEGER,
+    seed       INTEGER,
+    run        TEXT REFERENCES runs(id),
+    time       REAL NOT NULL,
+    undone     INTEGER NOT NULL DEFAULT 0 CHECK (undone IN (0, 1))
+) STRICT;
+
+-- What an older file calls otherwise is kept in the note, of the newest vote of a person on a pair.
+INSERT INTO votes_new (id, key, choice, note, who, run, time, undone)
+SELECT id, pair,
+    CASE WHEN choice IN ('first', 'second', 'tie', 'reject', 'skip') THEN choice ELSE 'skip' END,
+    CASE WHEN choice IN ('first', 'second', 'tie', 'reject', 'skip') THEN '' ELSE 'voted: ' || choice END,
+    who, run, time,
+    EXISTS (SELECT 1 FROM votes AS later WHERE later.pair = old.pair AND later.who = old.who AND later.id > old.id)
+FROM votes AS old;
+DROP TABLE votes;
+ALTER TABLE votes_new RENAME TO votes;
+CREATE UNIQUE INDEX votes_standing ON votes(key, who) WHERE undone = 0;
+CREATE INDEX votes_by_file ON votes(file, who, id);
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def blind_votes(db: Database) -> None:
+    """Votes of people on two responses, with the side on which each stood. The votes of an older file are kept."""
+    _execute(db, _VOTES)
