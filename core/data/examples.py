@@ -25,7 +25,7 @@ class Example:
 
 
 def read_examples(path: Path) -> Iterator[Example | BadRow]:
-    """The examples of a JSONL file, in order, and for every line that is none the reason.
+    """The examples of a file (JSONL, CSV, Parquet), in order, and for every line that is none the reason.
 
     A row holds `prompt` and `response` (or `completion`), as text or chat messages; or `messages`, a conversation
     whose last turn, the assistant's, is the response (as mlx-lm's `mask_prompt` takes it). Other fields are ignored.
@@ -34,10 +34,11 @@ def read_examples(path: Path) -> Iterator[Example | BadRow]:
         UserError: the file cannot be read at all, or is empty.
     """
     for row in read_rows(path):
-        yield row if isinstance(row, BadRow) else _example(row)
+        yield row if isinstance(row, BadRow) else example_of(row)
 
 
-def _example(row: Row) -> Example | BadRow:
+def example_of(row: Row) -> Example | BadRow:
+    """The SFT example in a row, or why there is none."""
     try:
         if row.fields.get("messages") is not None:
             return Example(row.line, *_conversation(row.fields["messages"]))

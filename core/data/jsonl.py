@@ -1,37 +1,26 @@
-"""JSONL read line by line: what a line holds, or why it cannot be read. Files of any size, no line trusted."""
+"""Rows of a file: objects of JSONL, plain or gzip, or rows of CSV and Parquet; and why a line is none."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from core.errors import UserError
+from core.data.lines import Line, is_parquet, text_lines
 from core.text import one_line, printable
 
-# A line beyond this is no row of text; it is passed over without being held in memory.
-MAX_LINE = 16 * 1024 * 1024
-
-# What other files begin with, and what to do with them.
-_FOREIGN = {
-    b"\x1f\x8b": "is compressed with gzip: unpack it first",
-    b"PAR1": "is a Parquet file: write it out as JSONL first",
-    b"PK\x03\x04": "is a zip archive: unpack it first",
-    b"\xff\xfe": "is UTF-16: save it as UTF-8",
-    b"\xfe\xff": "is UTF-16: save it as UTF-8",
-}
+_CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
     """A line that is no row: what kind of error, in which field, and why: a sentence that is safe to show.
 
-    Kinds: encoding, json, object, duplicate_key, too_long, missing, type, empty, messages, prompt, identical, score.
-    Its line is the `length` bytes of the file from `offset` on.
+    Kinds: encoding, json, object, duplicate_key, too_long, csv, missing, type, empty, messages, prompt, identical,
+    score, kto, convert, tie. Its line is the `length` bytes of the file from `offset` on.
     """
 
     line: int
@@ -44,7 +33,11 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An object of the file, on line `line`, in the `length` bytes from `offset` on (without the end of the line)."""
+    """An object of the file, on line `line`, in the `length` bytes from `offset` on (without the end of the line).
+
+    An offset of -1 says that it cannot be read from the file again by itself (gzip, CSV, Parquet): whoever wants to
+    keeps `Line.raw` (see `read_lines`), which `row_of` reads.
+    """
 
     line: int
     fields: dict[str, Any]
@@ -52,83 +45,56 @@ class Row:
     length: int = dataclasses.field(default=0, compare=False)
 
 
-class _Repeated(ValueError):
-    """A key that stands twice in one object: JSON readers disagree on which one counts."""
-
-
 def read_rows(path: Path) -> Iterator[Row | BadRow]:
-    """The rows of a JSONL file; blank lines are passed over.
+    """The rows of a JSONL, CSV or Parquet file; blank lines are passed over.
 
     Raises:
-        UserError: no such file, not a regular file, not readable, empty, or of another format altogether.
+        UserError: no such file, not a regular file, not readable, empty, broken, or of another format altogether.
     """
-    name = printable(str(path))
-    with _open(path, name) as file:
-        number = rows = after = 0
-        while line := file.readline(MAX_LINE + 1):
-            number += 1
-            at, after = after, after + len(line)
-            if number == 1:
-                whole = len(line)
-                line = _without_mark(line, name)
-                at += whole - len(line)
-            if len(line) > MAX_LINE:
-                after += _skip_line(file, line)
-                rows += 1
-                why = f"more than {MAX_LINE} bytes on one line"
-                yield BadRow(number, "too_long", None, why, at, after - at)
-                continue
-            line = line.rstrip(b"\r\n")
-            if not line.strip():
-                continue
-            if not rows and line.lstrip().startswith(b"["):
-                raise UserError(f"{name}:{number}: this is a JSON array; JSONL is wanted, one object a line")
-            rows += 1
-            yield row_of(number, line, at)
-    if not rows:
-        raise UserError(f"{name} is empty: JSONL is wanted, one object a line")
+    return map(row_in, read_lines(path))
 
 
-def _open(path: Path, name: str) -> BinaryIO:
+def read_lines(path: Path, overflow: BinaryIO | None = None) -> Iterator[Line]:
+    """What `read_rows` makes rows of, for those who keep or copy the lines themselves: `row_in` each of them.
+
+    Args:
+        overflow: takes the bytes of a line that is too long to be held; the caller empties it after each such line.
+
+    Raises:
+        UserError: as `read_rows`.
+    """
+    if is_parquet(path, printable(str(path))):
+        from core.data.parquet_rows import parquet_lines
+
+        return parquet_lines(path)
+    if path.name.lower().endswith(_CSV):
+        from core.data.csv_rows import csv_lines
+
+        return csv_lines(path)
+    return text_lines(path, overflow)
+
+
+def row_in(line: Line) -> Row | BadRow:
+    """What a line holds."""
+    if line.bad is not None:
+        kind, reason = line.bad
+        return BadRow(line.number, kind, None, reason, line.offset, line.length)
+    if line.fields is not None:
+        return Row(line.number, line.fields, line.offset, line.length)
+    assert line.text is not None
+    return row_of(line.number, line.text, line.offset, ended=line.ended)
+
+
+def row_of(number: int, text: bytes, offset: int = -1, *, ended: bool = True) -> Row | BadRow:
+    """What these bytes of a line hold, or such a line that was kept elsewhere. `ended`: an end of line followed."""
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise UserError(f"{name} is a folder: name a JSONL file")
-        # Opening a pipe would wait for ever, and hashes and second readings need a file that stays.
-        if not stat.S_ISREG(mode):
-            raise UserError(f"{name} is not a regular file: name a JSONL file")
-        return path.open("rb")
-    except FileNotFoundError:
-        raise UserError(f"{name} does not exist: name a JSONL file") from None
-    except OSError as error:
-        raise UserError(f"{name} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # a NUL in the name
-        raise UserError(f"{name} is not a file name: {error}") from error
-
-
-def _without_mark(line: bytes, name: str) -> bytes:
-    """The first line without a byte-order mark, if the file is text at all."""
-    for magic, advice in _FOREIGN.items():
-        if line.startswith(magic):
-            raise UserError(f"{name} {advice}")
-    return line.removeprefix(b"\xef\xbb\xbf")
-
-
-def _skip_line(file: BinaryIO, line: bytes) -> int:
-    """Pass over the rest of a line; returns how many bytes that was."""
-    skipped = 0
-    while line and not line.endswith(b"\n"):
-        line = file.readline(MAX_LINE)
-        skipped += len(line)
-    return skipped
-
-
-def row_of(number: int, line: bytes, offset: int) -> Row | BadRow:
-    """What the line at byte `offset` holds."""
-    try:
-        return Row(number, _fields(line), offset, len(line))
+        return Row(number, _fields(text, ended), offset, len(text))
     except _Unreadable as error:
-        return BadRow(number, error.kind, error.field, str(error), offset, len(line))
+        return BadRow(number, error.kind, error.field, str(error), offset, len(text))
+
+
+class _Repeated(ValueError):
+    """A key that stands twice in one object: JSON readers disagree on which one counts."""
 
 
 class _Unreadable(Exception):
@@ -138,19 +104,19 @@ class _Unreadable(Exception):
         self.field = field
 
 
-def _fields(line: bytes) -> dict[str, Any]:
+def _fields(line: bytes, ended: bool) -> dict[str, Any]:
     try:
-        text = line.decode("utf-8")
+        value = _decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
+        if not ended and error.end == len(line) and "unexpected end" in error.reason:
+            raise _Unreadable("encoding", "not UTF-8 text: the file ends in the middle of a character") from None
         at = f"byte 0x{line[error.start]:02x} at column {error.start + 1}"
         raise _Unreadable("encoding", f"not UTF-8 text ({at})") from None
-    try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except _Repeated as error:
         key = one_line(str(error), 60)
         raise _Unreadable("duplicate_key", f"{key} stands twice in the row", key) from None
     except json.JSONDecodeError as error:
-        raise _Unreadable("json", f"not JSON: {one_line(error.msg, 80)} at column {error.colno}") from None
+        raise _Unreadable("json", f"not JSON: {_why(line, ended, error)}") from None
     except ValueError as error:  # NaN, a number of 5,000 digits
         raise _Unreadable("json", f"not JSON: {one_line(str(error), 80)}") from None
     except RecursionError:
@@ -158,6 +124,17 @@ def _fields(line: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _Unreadable("object", f"an object with fields is wanted, not {kind_of(value)}")
     return value
+
+
+def _why(line: bytes, ended: bool, error: json.JSONDecodeError) -> str:
+    if b"\0" in line:
+        return f"{line.count(0)} NUL bytes, from byte {line.index(0) + 1} of the line on"
+    if b"}\r{" in line:
+        return "two rows with CR alone between them"
+    # What is missing is missing at the end: the text so far could go on to be JSON.
+    if not ended and (error.msg.startswith("Unterminated string") or not error.doc[error.pos :].strip()):
+        return "the file ends in the middle of this row"
+    return f"{one_line(error.msg, 80)} at column {error.colno}"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -173,6 +150,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+# One decoder for all lines: json.loads makes a new one for each call with a hook.
+_decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
 
 
 def kind_of(value: object) -> str:

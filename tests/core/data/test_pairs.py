@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.data import jsonl
+from core.data import lines as reading
 from core.data.jsonl import BadRow
 from core.data.pairs import SCORE_FIELDS, Pair, read_pairs
 from core.errors import UserError
@@ -225,7 +225,7 @@ def test_hostile_text_does_not_reach_the_reason(file: Path) -> None:
 
 
 def test_a_line_too_long_is_passed_over(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonl, "MAX_LINE", 200)
+    monkeypatch.setattr(reading, "MAX_LINE", 200)
     found = rows(file, GOOD, GOOD | {"chosen": "x" * 1000}, GOOD)
     assert [p.line for p in found] == [1, 2, 3]
     assert isinstance(found[1], BadRow)
@@ -243,7 +243,7 @@ def test_a_line_too_long_is_passed_over(file: Path, monkeypatch: pytest.MonkeyPa
         (b"\n \n", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
         (b'[\n{"prompt": 1}]', "this is a JSON array"),
-        (b"\x1f\x8b\x08\x00", "is compressed with gzip"),
+        (b"\x1f\x8b\x08\x00", "is cut off"),
         (b"PAR1xx", "is a Parquet file"),
         (b"PK\x03\x04", "is a zip archive"),
         ('{"prompt": "a"}'.encode("utf-16"), "is UTF-16"),
