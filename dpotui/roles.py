@@ -22,6 +22,8 @@ _STYLES = {
     "bad": "color: $error; text-style: bold;",
     "warn": "color: $warning;",
     "live": "color: $success; text-style: bold;",
+    "differs": "color: $accent; text-style: underline;",
+    "hit": "background: $warning; color: $background; text-style: bold underline;",
     "mark": "background: $primary; color: $background; text-style: bold;",
     "here": "background: $panel; text-style: bold;",
     "cursor": "background: $block-cursor-background;",

@@ -46,10 +46,11 @@ def read_candidates(path: Path) -> Iterator[Candidates | BadRow]:
         UserError: the file cannot be read at all, or is empty.
     """
     for row in read_rows(path):
-        yield row if isinstance(row, BadRow) else _candidates(row)
+        yield row if isinstance(row, BadRow) else candidates_of(row)
 
 
-def _candidates(row: Row) -> Candidates | BadRow:
+def candidates_of(row: Row) -> Candidates | BadRow:
+    """What a row of such a file holds, or why it is none."""
     try:
         if row.fields.get("prompt") is None:
             raise Refused("missing", "prompt", "is missing")
