@@ -1,14 +1,14 @@
-"""Preference pairs read from JSONL: a prompt, the chosen and the rejected response, and their scores if any."""
+"""Preference pairs read from a file: a prompt, the chosen and the rejected response, and their scores if any."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.data.jsonl import BadRow, Row, kind_of, read_rows
+from core.data.formats import by_strength, is_transcript, number, other_shape, strength_of, transcript
+from core.data.jsonl import BadRow, Row, read_rows
 from core.data.messages import Message, Refused, Text, as_messages, common_turns, text_of
 from core.text import one_line
 
@@ -47,11 +47,12 @@ class Pair:
 
 
 def read_pairs(path: Path, *, margins: bool = False) -> Iterator[Pair | BadRow]:
-    """The pairs of a JSONL file, in order, and for every line that is none the reason.
+    """The pairs of a file (JSONL, CSV, Parquet), in order, and for every line that is none the reason.
 
     A row holds `prompt`, `chosen` and `rejected`, as text or chat messages. Without `prompt`, `chosen` and `rejected`
-    are whole conversations, and the prompt is the longest run of turns that both begin with. Other fields are
-    passed over.
+    are whole conversations, as messages or as Anthropic's transcripts, and the prompt is the longest run of turns that
+    both begin with. Rows with two responses and the strength of the preference (HelpSteer2-Preference, HelpSteer3) are
+    read too. Other fields are passed over.
 
     Args:
         margins: read `margin` too, which then must be a number where it stands.
@@ -65,12 +66,18 @@ def read_pairs(path: Path, *, margins: bool = False) -> Iterator[Pair | BadRow]:
 
 def pair_of(row: Row, *, margins: bool = False) -> Pair | BadRow:
     """The pair in a row, or why there is none."""
+    fields = row.fields
     try:
-        prompt, chosen, rejected = _texts(row.fields)
+        if strength_of(fields) is None or "chosen" in fields:
+            prompt, chosen, rejected = _texts(fields)
+            names, scores = _scores(fields)
+        else:
+            prompt, chosen, rejected, *given = by_strength(fields)
+            prompt, chosen, rejected = _one_form(prompt, chosen, rejected)
+            names, scores = f"{strength_of(fields)} / 3", (given[0], given[1])
         if chosen == rejected:
             raise Refused("identical", "rejected", "is the same as chosen: there is nothing to prefer")
-        names, scores = _scores(row.fields)
-        margin = _score(row.fields.get("margin"), "margin") if margins else None
+        margin = _score(fields.get("margin"), "margin") if margins else None
         return Pair(row.line, prompt, chosen, rejected, *scores, names, margin, row.offset, row.length)
     except Refused as refused:
         return refused.row(row)
@@ -86,15 +93,22 @@ def _texts(fields: dict[str, Any]) -> tuple[Text, Text, Text]:
         raise Refused("type", "rejected", "and chosen must both be text or both be lists of messages")
     if fields.get("prompt") is None:
         if isinstance(chosen, str) or isinstance(rejected, str):
-            raise _missing(fields, "prompt")
+            if not isinstance(chosen, str) or not isinstance(rejected, str):
+                raise _missing(fields, "prompt")
+            if not is_transcript(chosen) or not is_transcript(rejected):
+                raise _missing(fields, "prompt")
+            chosen, rejected = transcript(chosen, "chosen"), transcript(rejected, "rejected")
         return _implicit(chosen, rejected)
-    prompt = text_of(fields["prompt"], "prompt")
+    return _one_form(text_of(fields["prompt"], "prompt"), chosen, rejected)
+
+
+def _one_form(prompt: Text, chosen: Text, rejected: Text) -> tuple[Text, Text, Text]:
+    """All plain text, or all messages, the responses without the prompt that some sets repeat in them."""
     if isinstance(chosen, str) or isinstance(rejected, str):
         if isinstance(prompt, str):
             return prompt, chosen, rejected
         chosen, rejected = as_messages(chosen, "assistant"), as_messages(rejected, "assistant")
     turns = as_messages(prompt, "user")
-    # Some sets repeat the prompt as the first turns of both responses.
     if common_turns(turns, chosen) == len(turns) and common_turns(turns, rejected) == len(turns):
         chosen, rejected = chosen[len(turns) :], rejected[len(turns) :]
     return turns, _answer(chosen, "chosen"), _answer(rejected, "rejected")
@@ -121,6 +135,9 @@ def _answer(turns: list[Message], field: str) -> list[Message]:
 
 
 def _missing(fields: dict[str, Any], name: str) -> Refused:
+    other = other_shape(fields) if fields.get("chosen") is None and fields.get("rejected") is None else None
+    if other is not None:
+        return other
     if name in fields:
         return Refused("missing", name, "is null")
     has = ", ".join(fields) or "nothing"
@@ -128,29 +145,18 @@ def _missing(fields: dict[str, Any], name: str) -> Refused:
 
 
 def _scores(fields: dict[str, Any]) -> tuple[str, tuple[float | None, float | None]]:
-    """The first two score fields that the row has, and their values; a score that is null counts as not there."""
+    """The first two score fields that the row has, and their values; who judged, where it says so.
+
+    A score that is null, or an empty cell, counts as not there.
+    """
     for names in SCORE_FIELDS:
-        if any(fields.get(name) is not None for name in names):
+        if any(fields.get(name) is not None and fields[name] != "" for name in names):
             chosen, rejected = (_score(fields.get(name), name) for name in names)
-            return "/".join(names), (chosen, rejected)
+            judge = fields.get("judge")
+            by = f" by {one_line(judge, 40)}" if isinstance(judge, str) and judge.strip() else ""
+            return "/".join(names) + by, (chosen, rejected)
     return "", (None, None)
 
 
 def _score(value: object, field: str) -> float | None:
-    if value is None:
-        return None
-    number = value
-    if isinstance(value, str):
-        try:
-            number = float(value)
-        except ValueError:
-            raise Refused("score", field, f"must be a number, not '{one_line(value, 24)}'") from None
-    if isinstance(number, bool) or not isinstance(number, int | float):
-        raise Refused("score", field, f"must be a number, not {kind_of(value)}")
-    try:
-        score = float(number)
-    except OverflowError:
-        score = math.inf
-    if not math.isfinite(score):
-        raise Refused("score", field, "must be a finite number")
-    return score
+    return None if value is None or value == "" else number(value, field)
