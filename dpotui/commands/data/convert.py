@@ -1,10 +1,44 @@
-"""`dpotui data convert`: being built."""
+"""`dpotui data convert`: preference pairs from one format to another."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import click
 
+from core.data.convert import FORMATS, convert
+from core.text import printable
 
-@click.command("convert")
-def command() -> None:
-    """Being built."""
+_SHOWN = 5
+
+
+@click.command("convert", epilog="Formats: " + "; ".join(f"{name}: {what}" for name, what in FORMATS.items()) + ".")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--to", required=True, type=click.Choice(list(FORMATS)), help="The format to write.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="JSONL file to write.")
+@click.option(
+    "--score",
+    metavar="FIELD",
+    help="Which score decides, where a row has several (default: overall_score of UltraFeedback, helpfulness of"
+    " HelpSteer).",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def command(file: Path, to: str, out: Path, score: str | None, as_json: bool) -> None:
+    """Write the pairs of FILE in another format.
+
+    FILE is any that 'data check' reads (JSONL, also gzip; CSV; Parquet), or a set of scored responses: UltraFeedback,
+    distilabel, HelpSteer; of those the best and the worst response to each prompt become a pair. A row is left out
+    where the other format has no place for it, or where it would be read back as something else.
+    """
+    done = convert(file, out, to, score=score)
+    if as_json:
+        rows = [{"line": bad.line, "kind": bad.kind, "reason": bad.reason} for bad in done.examples]
+        document = {"rows": done.rows, "written": done.written, "left_out": done.left_out, "examples": rows}
+        click.echo(json.dumps({**document, "file": str(out)}, indent=2))
+        return
+    click.echo(f"{printable(str(out))}: {done.written} of {done.rows} pairs written as {to}")
+    for bad in done.examples[:_SHOWN]:
+        click.echo(f"{printable(file.name)}:{bad.line}: left out: {bad.reason}")
+    if done.left_out:
+        click.echo("left out: " + ", ".join(f"{count} {kind}" for kind, count in done.left_out.items()))
