@@ -25,6 +25,7 @@ _STYLES = {
     "differs": "color: $accent; text-style: underline;",
     "hit": "background: $warning; color: $background; text-style: bold underline;",
     "mark": "background: $primary; color: $background; text-style: bold;",
+    "differs": "text-style: bold underline;",
     "here": "background: $panel; text-style: bold;",
     "cursor": "background: $block-cursor-background;",
     "cursor-idle": "background: $panel;",

@@ -6,7 +6,8 @@ import hashlib
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from core.data.agreement import Agreement, agreement
@@ -101,7 +102,7 @@ def _progress(who: str, cast: Sequence[Vote]) -> Progress:
 
 def pace(times: Sequence[float]) -> tuple[float, float | None]:
     """Seconds spent between votes, pauses left out, and votes a minute; None before there are two."""
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(times)]
     worked = [gap for gap in gaps if gap <= PAUSE_SECONDS]
     seconds = math.fsum(worked)
     return seconds, 60 * len(worked) / seconds if seconds > 0 else None
@@ -154,7 +155,5 @@ def record_facts(db: Database, workspace: Workspace, relative: str) -> list[Fact
     if not found[0].value:
         raise UserError(f"{relative} has no votes: cast some with 'dpotui annotate vote {relative}'")
     now = time.time()
-    facts.record(
-        db, *(Fact(**{**{name: getattr(fact, name) for name in Fact.__slots__}, "time": now}) for fact in found)
-    )
+    facts.record(db, *(replace(fact, time=now) for fact in found))
     return found

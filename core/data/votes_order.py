@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from hashlib import blake2b
@@ -72,10 +73,11 @@ class Ballots:
     def __len__(self) -> int:
         return len(self._places)
 
-    def where(self, keys: Iterable[str]) -> set[int]:
-        """The numbers of those of these comparisons that the keys belong to."""
-        places = {place(self.seed, key) for key in keys}
-        return {number for number, found in enumerate(self._places) if found in places} if places else set()
+    def number_of(self, key: str) -> int | None:
+        """Which of these comparisons a key belongs to, if any."""
+        wanted = place(self.seed, key)
+        at = bisect_left(self._places, wanted)
+        return at if at < len(self) and self._places[at] == wanted else None
 
     def read(self, number: int) -> Comparison:
         """A comparison, its responses in the order of their texts.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as _time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -110,11 +110,15 @@ def cast(db: Database, vote: Vote) -> int:
         return int(cursor.lastrowid)
 
 
-def undo(db: Database, who: str, file: str) -> Vote | None:
-    """Take back a person's newest standing vote on a file; that vote, or None where there is none."""
+def undo(db: Database, who: str, file: str, among: Callable[[str], bool] = lambda key: True) -> Vote | None:
+    """Take back a person's newest standing vote on a file; that vote, or None where there is none.
+
+    Args:
+        among: whether a comparison is one of those that are voted on.
+    """
     with transaction(db):
-        sql = "SELECT * FROM votes WHERE file = ? AND who = ? AND undone = 0 ORDER BY time DESC, id DESC LIMIT 1"
-        row = next(db.query(sql, [storable(file), storable(who)]), None)
+        sql = "SELECT * FROM votes WHERE file = ? AND who = ? AND undone = 0 ORDER BY time DESC, id DESC"
+        row = next((row for row in db.query(sql, [storable(file), storable(who)]) if among(row["key"])), None)
         if row is None:
             return None
         db.execute("UPDATE votes SET undone = 1 WHERE id = ?", [row["id"]])
