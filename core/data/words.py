@@ -1,0 +1,35 @@
+"""Text as words to compare: lower-cased, without punctuation, the same however it was set."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Scripts that set no spaces between words: there a character counts as a word.
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
+# In ASCII the same, several times quicker: all but letters and digits becomes a space.
+_ASCII = {code: " " for code in range(128) if not chr(code).isalnum()}
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in order: runs of letters and digits.
+
+    Punctuation separates words and is dropped ("don't" is "don", "t"), so that straight and curly quotes, dashes and
+    blanks are alike; letters of one look but several codes are made one (NFKC).
+    """
+    if text.isascii():
+        return text.lower().translate(_ASCII).split()
+    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def words_with_places(text: str) -> list[tuple[str, int, int]]:
+    """The same words, each with where it begins and ends in the text."""
+    if text.isascii():
+        return [(found[0].lower(), *found.span()) for found in _WORD.finditer(text)]
+    # Normalizing moves what follows; a word of the text gives one or more normalized ones at its own place.
+    return [
+        (word, *found.span())
+        for found in re.finditer(r"\S+", text)
+        for word in _WORD.findall(unicodedata.normalize("NFKC", found[0]).lower())
+    ]
