@@ -87,6 +87,23 @@ def tokenize(
     return Tokens(kept[max(0, len(kept) - limits.prompt) :], tuple(cut))
 
 
+def prompt_ids(tokenizer: Any, prompt: Text, *, chat: bool = False) -> list[int]:
+    """The ids after which a model is to write: of a chat, up to where the assistant speaks.
+
+    Args:
+        chat: put plain text into the tokenizer's chat template as a user's message.
+
+    Raises:
+        UserError, TemplateRefusal: as `tokenize`.
+    """
+    if chat and isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    ids = _ids(tokenizer, prompt, opening=True)
+    # Some tokenizers end every text, and after its end a model has nothing to say.
+    ends = isinstance(prompt, str) and ids[-1:] == [tokenizer.eos_token_id] and not prompt.endswith(tokenizer.eos_token)
+    return ids[:-1] if ends else ids
+
+
 def learnable(tokens: Tokens) -> bool:
     """Whether there is something to learn: a token to predict from, and tokens to predict, in every response."""
     return bool(tokens.prompt) and all(tokens.responses)

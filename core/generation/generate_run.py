@@ -1,9 +1,287 @@
-"""A run of kind generate: being built."""
+"""A run of kind `generate`: several responses to each prompt, kept as they are finished, written whole at the end."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from core.config import GenerateConfig, plan
+from core.config.models import AUTO
+from core.data.manifest import manifest_path, writing
+from core.data.prompts import Prompt, Prompts, load_prompts
+from core.errors import UserError
+from core.generation.candidates_part import NAME, Answer, Part
+from core.generation.candidates_pass import Answering, longest
+from core.generation.candidates_plan import Pass, passes, strategy
+from core.generation.candidates_report import Report
+from core.generation.decode import Decoder, bytes_per_row, choose
+from core.generation.draw import NotNumbers
+from core.hardware import memory_limit
+from core.models.load import LanguageModel, load, resolve
+from core.store import facts
+from core.store.facts import Fact
+from core.text import one_line, printable
 from core.training.context import Context
+from core.training.prepare import SHOWN, claim_output
+
+# Rows that decode together where that is left to the program: beyond them a machine has enough to do.
+_ROWS = {"cpu": 32, "gpu": 64}
+# Of the memory that is free once the model is loaded.
+_OF_FREE = 0.5
+_DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 
 
 def run(context: Context) -> None:
-    raise NotImplementedError
+    config = GenerateConfig.model_validate(context.run.config)
+    folder = claim_output(context, config.logging.output_dir)
+    output = context.workspace.path(config.data.output_file)
+    _refuse_to_replace(output)
+    device = _use_machine(context, config)
+    part = Part(folder / NAME)
+    try:
+        _generate(context, config, part, device, output)
+    finally:
+        part.close()
+
+
+def _generate(context: Context, config: GenerateConfig, part: Part, device: str, output: Path) -> None:
+    every = passes(config)
+    models = {one.model: resolve(context.workspace, one.model) for one in every}
+    reads = (config.data.prompts_file, *map(str, models.values()))
+    if len(part):
+        _refuse_changed(context, reads)
+    hashes = context.reads(*reads)
+    found = _read_prompts(context, config)
+    total = len(found.prompts) * config.generation.responses_per_prompt
+    context.set_steps(total)
+    context.log(strategy(config))
+    if len(part):
+        context.log(f"goes on: {part.counts['responses']} responses are there")
+    for one in every:
+        if part.done(one.number) < len(found.prompts):
+            _answer(context, config, one, every, models[one.model], part, found.prompts, device)
+            mx.clear_cache()
+    context.progress(total, total, f"writing {config.data.output_file}")
+    _write(context, config, every, models, part, found, output, hashes)
+    context.progress(total, total, "")
+
+
+def _use_machine(context: Context, config: GenerateConfig) -> str:
+    """Set MLX's device for this thread."""
+    planned = plan(config.compute)
+    mx.set_default_device(mx.Device(mx.gpu if planned.device == "gpu" else mx.cpu))
+    mx.reset_peak_memory()
+    if planned.device == "gpu" and mx.metal.is_available():
+        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
+    context.log(f"computes on the {planned.device.upper()}, weights in {planned.dtype}")
+    return planned.device
+
+
+def _refuse_to_replace(output: Path) -> None:
+    """What another hand wrote is not overwritten; what this command wrote is."""
+    if not output.exists():
+        return
+    try:
+        made = json.loads(manifest_path(output).read_text("utf-8"))["made_by"]["command"]
+    except (OSError, ValueError, KeyError, TypeError):
+        made = None
+    if made != "generate":
+        raise UserError(
+            f"data.output_file: {printable(str(output))} is there and was not written by 'dpotui generate': name"
+            " another file, or move that one away"
+        )
+
+
+def _refuse_changed(context: Context, reads: tuple[str, ...]) -> None:
+    changed = [
+        path for path, digest in context.inputs(*reads).items() if context.run.inputs.get(path, digest) != digest
+    ]
+    if changed:
+        raise UserError(
+            f"{printable(', '.join(changed))} changed since {context.run.id} wrote its first responses: put back what"
+            " was there, or start a new run"
+        )
+
+
+def _read_prompts(context: Context, config: GenerateConfig) -> Prompts:
+    name = printable(config.data.prompts_file)
+    context.progress(context.run.step, context.run.steps, f"reading {name}")
+    found = load_prompts(context.workspace.path(config.data.prompts_file), config.data.limit, SHOWN)
+    for row in found.examples:
+        context.log(f"left out: {name}:{row.line}: {row.reason}", "warning")
+    if found.errors:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in found.errors.items())
+        context.log(f"left out of {name}: {sum(found.errors.values())} rows ({kinds})", "warning")
+    if not found.prompts:
+        raise UserError(f"{name} has no prompt: a row is {{'prompt': text or chat messages}}")
+    beside = [f"{found.duplicates} rows repeat one of them"] if found.duplicates else []
+    beside += [f"{found.beyond} more are beyond data.limit"] if found.beyond else []
+    context.log(f"{name}: {len(found.prompts)} different prompts{''.join('; ' + words for words in beside)}")
+    return found
+
+
+def _answer(
+    context: Context,
+    config: GenerateConfig,
+    one: Pass,
+    every: list[Pass],
+    path: Path,
+    part: Part,
+    prompts: tuple[Prompt, ...],
+    device: str,
+) -> None:
+    """Let one model answer the prompts that it has not answered yet."""
+    context.progress(context.run.step, context.run.steps, f"loading {printable(one.model)}")
+    loaded = load(path, dtype=_DTYPES[plan(config.compute).dtype], trust_remote_code=config.model.trust_remote_code)
+    how = part.settled.get(one.number)
+    if how is None:
+        how = _settle(context, config, one, loaded, prompts, device)
+        part.settle(one.number, how)
+    decoder = Decoder(loaded.model, set(loaded.tokenizer.eos_token_ids), size=how["rows"], way=how["way"])
+    left_out: Counter[str] = Counter()
+
+    def leave_out(prompt: Prompt, why: str) -> None:
+        left_out["prompts"] += 1
+        if left_out["prompts"] <= SHOWN:
+            name = printable(config.data.prompts_file)
+            context.log(f"left out: {name}:{prompt.line}: {one_line(why, 200)}", "warning")
+
+    report = Report(context, one, every, part, decoder, len(prompts))
+    try:
+        Answering(config, one, loaded, decoder, part, prompts, leave_out).work(report.between)
+    except NotNumbers:
+        raise UserError(
+            f"{printable(one.model)} gives no numbers (NaN): its weights are broken, or overflow in"
+            f" {plan(config.compute).dtype}: try compute.dtype: float32"
+        ) from None
+    report.end()
+    if left_out["prompts"] > SHOWN:
+        context.log(f"left out: {left_out['prompts']} prompts that {printable(one.model)} cannot take", "warning")
+
+
+def _settle(
+    context: Context,
+    config: GenerateConfig,
+    one: Pass,
+    loaded: LanguageModel,
+    prompts: tuple[Prompt, ...],
+    device: str,
+) -> dict[str, Any]:
+    """How this model decodes here: by what way, and how many rows at a time."""
+    name = printable(one.model)
+    way, why = choose(loaded.model)
+    if way != "together":
+        slow = {"prompt": "the responses of one prompt at a time", "alone": "one response at a time"}[way]
+        context.log(f"{name} decodes {slow}, which is slower: {one_line(why, 300)}", "warning")
+    data = config.data
+    tokens = longest(loaded.tokenizer, prompts, data.apply_chat_template, data.max_prompt_length)
+    tokens += max(slot.max_tokens for slot in one.slots)
+    each = bytes_per_row(loaded.model, tokens)
+    free = memory_limit("gpu" if device == "gpu" else "cpu").bytes - (mx.get_active_memory() if device == "gpu" else 0)
+    rows = config.generation.batch_size
+    if rows == AUTO:
+        most = max(1, int(_OF_FREE * max(0, free)) // max(1, each))
+        rows = min(_ROWS[device], most, len(prompts) * len(one.slots))
+        if rows > len(one.slots):
+            rows -= rows % len(one.slots)
+    needed = rows * each
+    context.log(
+        f"{name} loaded; {rows} responses decode at a time, their cache takes up to {needed / 1e9:.2f} GB"
+        f" ({each / 1e6:.1f} MB each at {tokens} tokens) of {max(0, free) / 1e9:.1f} GB that are free"
+    )
+    if needed > free:
+        context.log("that is more than is free: lower generation.batch_size or generation.max_tokens", "warning")
+    return {"way": way, "rows": rows}
+
+
+def _write(
+    context: Context,
+    config: GenerateConfig,
+    every: list[Pass],
+    models: dict[str, Path],
+    part: Part,
+    found: Prompts,
+    output: Path,
+    hashes: dict[str, str],
+) -> None:
+    """All responses as a data set in the order of the prompts, and what the record says of it."""
+    names = {slot.index: one.model for one in every for slot in one.slots}
+    fewest = most = None
+    parameters = {
+        **config.model_dump(mode="json", include={"model", "generation"}),
+        **config.model_dump(mode="json", include={"data": {"limit", "max_prompt_length", "apply_chat_template"}})[
+            "data"
+        ],
+        "sha256_of_models": {name: hashes[context.workspace.relative(path)] for name, path in models.items()},
+    }
+    # How many rows decode at a time is a matter of the machine.
+    parameters["generation"].pop("batch_size")
+    parents = [context.workspace.path(config.data.prompts_file)]
+    with writing(output, command="generate", parameters=parameters, parents=parents) as file:
+        for number, prompt in enumerate(found.prompts):
+            answers = sorted(
+                (answer for one in every for answer in part.answers(one.number, number)), key=lambda a: a.index
+            )
+            if not answers:
+                continue
+            distinct = len({answer.text.strip() for answer in answers})
+            fewest = distinct if fewest is None else min(fewest, distinct)
+            most = distinct if most is None else max(most, distinct)
+            file.row({"prompt": prompt.text, "responses": [_fields(answer, names) for answer in answers]})
+        counts = part.counts
+        file.counts = {
+            "responses": counts["responses"],
+            "cut_at_max_tokens": counts["length"],
+            "repeated": counts["repeated"],
+            "left_out_empty": counts["empty_out"],
+            "left_out_repeated": counts["repeated_out"],
+        }
+        if not file.rows:
+            raise UserError(
+                "no prompt got a response: the run's log says which were left out; raise data.max_prompt_length, or try"
+                " another model or temperature"
+            )
+    name = config.data.output_file
+    for artifact in (name, context.workspace.relative(manifest_path(output))):
+        context.artifact("data", artifact)
+    inputs = hashes | context.inputs(name)
+    source = f"{context.run.id}: {strategy(config)}; {printable(name)}"
+    facts.record(
+        context.db,
+        Fact("data.strategy", 1.0, text=strategy(config), run=context.run.id, source=source, inputs=inputs),
+        Fact("data.generated_prompts", float(file.rows), "prompts", run=context.run.id, source=source, inputs=inputs),
+        Fact(
+            "data.generated_responses", float(fewest or 0), "responses", run=context.run.id, inputs=inputs, n=file.rows,
+            low=float(fewest or 0), high=float(most or 0),
+            source=f"different responses to a prompt, fewest to most; {source}",
+        ),
+    )  # fmt: skip
+    without = len(found.prompts) - file.rows
+    context.log(
+        f"{printable(name)}: {counts['responses']} responses to {file.rows} prompts, {fewest} to {most} different ones"
+        f" to each; {counts['length']} were cut at max_tokens, {counts['repeated']} repeat another of their prompt"
+    )
+    gone = [
+        f"{counts[key]} {words}" for key, words in (("empty_out", "empty"), ("repeated_out", "repeated")) if counts[key]
+    ]
+    if counts["redrawn"] or gone:
+        context.log(
+            f"{counts['redrawn']} responses were drawn again, {' and '.join(gone) or 'none'} left out in the end",
+            "warning" if gone else "info",
+        )
+    if without:
+        context.log(f"{without} prompts have no response and are not in the file", "warning")
+
+
+def _fields(answer: Answer, models: dict[int, str]) -> dict[str, Any]:
+    return {
+        "text": answer.text,
+        "model": models[answer.index],
+        "recipe": answer.recipe,
+        "finish": answer.finish,
+        "tokens": answer.tokens,
+    }

@@ -40,7 +40,7 @@ class Context:
 
     def progress(self, step: int, steps: int, phase: str) -> None:
         """Where the run is; a new phase is logged too."""
-        if phase != self._phase and not phase.startswith("training"):
+        if phase != self._phase and not phase.startswith(("training", "generating")):
             self.log(phase, "debug")
         self._phase = phase
         self.writer.progress(self.run.id, step, steps, phase)

@@ -1,10 +1,124 @@
-"""`dpotui generate`: being built."""
+"""`dpotui generate`: several responses to each prompt, sampled from a model; a run like any other."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import click
+
+from core.config import GenerateConfig, load_config, missing_files
+from core.config.models import AUTO
+from core.data.prompts import Prompts, load_prompts
+from core.engine.client import reap, submit
+from core.errors import UserError
+from core.store import open_store, runs
+from core.text import printable
+from core.workspace import Workspace, open_workspace
+from dpotui.commands.launch import launch, launch_options, refuse_both
+
+# Bad rows of the prompts file that a plan names.
+_SHOWN = 5
 
 
 @click.command("generate")
-def command() -> None:
-    """Being built."""
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="YAML file of the run.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: generation.max_tokens=256"
+)
+@click.option("--resume", metavar="RUN", help="Go on with a stopped, failed or interrupted run.")
+@launch_options
+@click.option("--dry-run", is_flag=True, help="Say what would be done; start nothing.")
+def command(
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+    resume: str | None,
+    detach: bool,
+    in_process: bool,
+    dry_run: bool,
+    as_json: bool,
+    folder: Path,
+) -> None:
+    """Write several responses to each prompt, of which 'dpotui judge' and people make preference pairs.
+
+    The run is executed by a detached engine: closing this terminal does not end it. What is finished is kept at once;
+    Ctrl-C stops the run, and --resume goes on with the prompts that are left.
+    """
+    # A configuration named by its path may lie in the workspace while we stand elsewhere.
+    if config_path is not None and folder == Path() and config_path.exists():
+        workspace = open_workspace(config_path.absolute().parent)
+    else:
+        workspace = open_workspace(folder)
+    refuse_both(detach, in_process)
+    db = open_store(workspace.database)
+    reap(workspace, db)
+    if resume is not None:
+        if overrides or config_path is not None:
+            raise UserError("--resume goes on with the run's own configuration: leave out --config and --set")
+        if dry_run:
+            raise UserError("--dry-run is for a run that is not there yet: leave out --resume")
+        run = runs.get(db, resume)
+        if run.kind != "generate":
+            raise UserError(f"{resume} is a run of kind {run.kind}: 'dpotui runs resume {resume}' takes any kind")
+        runs.requeue(db, resume)
+    else:
+        path = config_path.absolute() if config_path is not None else workspace.configs / "generate_config.yaml"
+        config = load_config(path, GenerateConfig, overrides)
+        if dry_run:
+            _print_plan(workspace, config, as_json)
+            return
+        run = submit(workspace, db, "generate", config, config_path=str(path))
+    launch(workspace, db, run.id, from_start=resume is None, detach=detach, in_process=in_process, as_json=as_json)
+
+
+def _print_plan(workspace: Workspace, config: GenerateConfig, as_json: bool) -> None:
+    """What would be done: lacks first, then the prompts and their responses."""
+    missing = missing_files(config, workspace)
+    options, data = config.generation, config.data
+    path = workspace.path(data.prompts_file)
+    found = load_prompts(path, data.limit, _SHOWN) if path.is_file() else None
+    if as_json:
+        document = {
+            "kind": "generate",
+            "config": config.model_dump(mode="json"),
+            "missing": missing,
+            "prompts": _counted(found) if found else None,
+            "responses": len(found.prompts) * options.responses_per_prompt if found else None,
+            "recipes": options.counts(),
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=True))
+        return
+    for sentence in missing:
+        click.echo(f"missing: {sentence}")
+    if found is not None:
+        for row in found.examples:
+            click.echo(f"left out: {printable(data.prompts_file)}:{row.line}: {row.reason}")
+        counted = _counted(found)
+        more = [f"{counted[name]} {words}" for name, words in _WORDS.items() if counted[name]]
+        click.echo(
+            f"{printable(data.prompts_file)}: {len(found.prompts)} different prompts"
+            f"{' (' + ', '.join(more) + ')' if more else ''}"
+        )
+    many = f" = {len(found.prompts) * options.responses_per_prompt} responses" if found else ""
+    size = "auto" if options.batch_size == AUTO else str(options.batch_size)
+    click.echo(
+        f"generate: {options.responses_per_prompt} responses a prompt{many}, at most {options.max_tokens} tokens each,"
+        f" {size} at a time -> {printable(data.output_file)}"
+    )
+    for name, count in options.counts().items():
+        recipe = options.recipes.get(name)
+        model = recipe.model if recipe is not None and recipe.model else config.model.base_model
+        click.echo(f"  {name}: {count} from {printable(model)}")
+
+
+_WORDS = {"duplicates": "rows repeat one of them", "beyond": "more are beyond data.limit", "bad": "rows left out"}
+
+
+def _counted(found: Prompts) -> dict[str, int]:
+    return {
+        "rows": found.rows,
+        "prompts": len(found.prompts),
+        "duplicates": found.duplicates,
+        "beyond": found.beyond,
+        "bad": sum(found.errors.values()),
+    }
