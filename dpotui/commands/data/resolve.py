@@ -129,9 +129,6 @@ def _record(workspace: Workspace, out: Path, done: Resolved, by: str) -> str:
     try:
         name = workspace.relative(out.expanduser().absolute())
         inputs = files.fingerprints(db, workspace, name)
-        words = (
-            f"{done.conflicts} settled by {by}" if not done.left else f"{done.conflicts - done.left} settled by {by}"
-        )
         fact = Fact(
             "data.conflicts", float(done.left), "conflicts", n=done.written, inputs=inputs, time=time.time(),
             source=f"same two responses preferred both ways in {printable(out.name)};"
