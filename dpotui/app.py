@@ -90,6 +90,7 @@ class Workbench(App[None]):
         clock: Callable[[], float] | None = None,
         probe: Probe = probe_engine,
         who: str | None = None,
+        opening: Callable[[Workbench], None] | None = None,
     ) -> None:
         """
         Args:
@@ -98,6 +99,7 @@ class Workbench(App[None]):
             clock: what time it is, for tests.
             probe: how it is found out whether an engine lives, for tests.
             who: the name under which items are ticked; that of the user when not given.
+            opening: called once when the workbench stands, for a person who came for one thing.
         """
         super().__init__()
         self.workspace = workspace
@@ -105,6 +107,7 @@ class Workbench(App[None]):
         self.snapshot: Snapshot | None = None
         self.left_with: int = 0  # exit code
         self._who = who
+        self._opening = opening
         self._painter = Painter()
         self._painted_for = Size(0, 0)
         self._told: Snapshot | None = None
@@ -187,6 +190,8 @@ class Workbench(App[None]):
         if not self.is_headless:
             leave_on_signals(self.leave_now, at_once=not self.in_process)
         self._poller.start()
+        if self._opening is not None:
+            self.call_after_refresh(self._opening, self)
 
     def on_unmount(self) -> None:
         self._poller.stop()
@@ -267,15 +272,24 @@ class Workbench(App[None]):
                 field.cursor_blink = False
 
 
-def open_workbench(workspace: Workspace, in_process: bool = False) -> None:
+def open_workbench(
+    workspace: Workspace,
+    in_process: bool = False,
+    opening: Callable[[Workbench], None] | None = None,
+    again: str | None = None,
+) -> None:
     """Open the terminal on a workspace; returns when the person leaves it.
+
+    Args:
+        opening: called once when the workbench stands.
+        again: the command that opens it again, where that is not the usual one.
 
     Raises:
         SystemExit: it was ended by a signal or the terminal is gone.
     """
     # A mouse that is reported goes on being reported after the line dropped: into the person's own shell.
     mouse = "SSH_CONNECTION" not in os.environ
-    app = Workbench(workspace, in_process=in_process)
+    app = Workbench(workspace, in_process=in_process, opening=opening)
     handed_over: list[str] = []
     if in_process:
         handed_over = _run_with_engine(app, mouse)
@@ -283,7 +297,7 @@ def open_workbench(workspace: Workspace, in_process: bool = False) -> None:
         app.run(mouse=mouse)
     if app.left_with:
         raise SystemExit(app.left_with)
-    _farewell(workspace, handed_over)
+    _farewell(workspace, handed_over, again or f"dpotui {shlex.quote(str(workspace.root))}")
 
 
 def _run_with_engine(app: Workbench, mouse: bool) -> list[str]:
@@ -300,7 +314,7 @@ def _run_with_engine(app: Workbench, mouse: bool) -> list[str]:
     return handed_over
 
 
-def _farewell(workspace: Workspace, handed_over: list[str]) -> None:
+def _farewell(workspace: Workspace, handed_over: list[str], again: str) -> None:
     """Say that a run goes on, and how to come back."""
     with closing(open_store(workspace.database)) as db:
         for run in reversed(runs.listing(db, states=("running", "paused", "stopping", "queued"))):
@@ -312,4 +326,4 @@ def _farewell(workspace: Workspace, handed_over: list[str]) -> None:
             else:
                 words = f"goes on ({run.state}, {step})" if run.steps else f"goes on ({run.state})"
             print(f"{run.id} {words}")  # noqa: T201
-    print(f"come back with: dpotui {shlex.quote(str(workspace.root))}")  # noqa: T201
+    print(f"come back with: {again}")  # noqa: T201

@@ -22,7 +22,6 @@ _STYLES = {
     "bad": "color: $error; text-style: bold;",
     "warn": "color: $warning;",
     "live": "color: $success; text-style: bold;",
-    "differs": "color: $accent; text-style: underline;",
     "hit": "background: $warning; color: $background; text-style: bold underline;",
     "mark": "background: $primary; color: $background; text-style: bold;",
     "differs": "text-style: bold underline;",

@@ -150,6 +150,12 @@ def standing_of(db: Database, key: str, who: str) -> Vote | None:
     return _vote(row) if row else None
 
 
+def was_cast(db: Database, vote: Vote) -> bool:
+    """Whether this very vote is there, standing or not: of the same person, answer and moment."""
+    sql = "SELECT 1 FROM votes WHERE key = ? AND who = ? AND choice = ? AND time = ?"
+    return db.execute(sql, [vote.key, storable(vote.who), vote.choice, vote.time]).fetchone() is not None
+
+
 def files_voted(db: Database) -> list[str]:
     """The files that have votes, the one voted on last first."""
     sql = "SELECT file FROM votes WHERE undone = 0 AND file != '' GROUP BY file ORDER BY max(time) DESC"

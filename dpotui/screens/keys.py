@@ -17,6 +17,7 @@ _GROUPS = (
     ("Items", ("item",)),
     ("Charts", ("charts",)),
     ("Log", ("log",)),
+    ("Voting", ("vote",)),
     ("Lists", ("list", "card")),
 )
 

@@ -21,6 +21,8 @@ from dpotui.roles import Span
 from dpotui.screens.dialogs import CardScreen
 from dpotui.screens.running import CommandsRuns
 from dpotui.screens.ticking import TicksItems
+from dpotui.screens.vote import VoteScreen, Voting
+from dpotui.screens.vote_start import VoteStart
 from dpotui.stages import ACTIONS, STAGES, Action, Stage
 from dpotui.widgets import gates
 from dpotui.widgets.charts import Charts
@@ -73,7 +75,10 @@ class StageHead(Lines):
         action = self._stage.action
         if action is None:
             return [(" " + one_line(self._stage.hint, width - 1), "dim")]
-        return [(" g ", "key"), (f"start {action.title}", ""), (f"  {action.config}", "dim")]
+        spans: list[Span] = [(" g ", "key"), (f"start {action.title}", ""), (f"  {action.config}", "dim")]
+        if self._stage.number == VOTED_IN:
+            spans += [("   a ", "key"), ("vote on pairs, blind", "")]
+        return spans
 
     def _progress(self, snapshot: Snapshot, width: int) -> list[Span]:
         run = self._run
@@ -105,6 +110,9 @@ class StageHead(Lines):
             return f"{command.verb} asked {say.clock(command.time)}, waits for the next step"
         return f"{command.verb}: {command.answer}" if watched.run.state in ("paused", "running", "stopping") else ""
 
+
+# The stage in which people vote.
+VOTED_IN = 2
 
 # What a run is followed by at a glance.
 _FOLLOWED = (
@@ -145,6 +153,7 @@ class StageScreen(TicksItems, CommandsRuns):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left_square_bracket,left", "stage(-1)", "Last stage", show=False, priority=True, id="stage.last"),
         Binding("right_square_bracket,right", "stage(1)", "Next stage", show=False, priority=True, id="stage.next"),
+        Binding("a", "vote", "Vote", tooltip="Vote on pairs or candidates, blind", id="stage.vote"),
     ]
     DEFAULT_CSS = """
     StageScreen {
@@ -262,11 +271,20 @@ class StageScreen(TicksItems, CommandsRuns):
         if action == "stage":
             # The arrows move the cursor where one is typing.
             return not isinstance(self.focused, Input)
+        if action == "vote":
+            return self.stage == VOTED_IN
         return super().check_action(action, parameters)
 
     def action_stage(self, by: int) -> None:
         self._run_id = None
         self.stage = (self.stage + by) % len(STAGES)
+
+    def action_vote(self) -> None:
+        def chosen(voting: Voting | None) -> None:
+            if voting is not None:
+                self.app.push_screen(VoteScreen(voting))
+
+        self.app.push_screen(VoteStart(), chosen)
 
     @on(FindBar.Changed)
     def _find(self, event: FindBar.Changed) -> None:

@@ -1,0 +1,451 @@
+"""Voting: two responses to a prompt, blind, answered with one key; what is said is saved before the next one comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.cells import cell_len
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+from core.data import votes as counting
+from core.data.votes_order import Ballots, Stopped, gather
+from core.data.votes_session import Answer, Session
+from core.errors import UserError
+from core.store import open_store, votes
+from core.text import one_line, printable
+from dpotui import say
+from dpotui.roles import Span
+from dpotui.screens.dialogs import Ask, CardScreen, Field
+from dpotui.screens.keys import keys_screen
+from dpotui.screens.vote_text import VoteText
+from dpotui.widgets.card import BLANK, Entry
+from dpotui.widgets.footer import Keys
+from dpotui.widgets.lines import Lines
+
+if TYPE_CHECKING:
+    from dpotui.app import Workbench
+
+SEED = 42
+
+_SAID = {"A": "A better", "B": "B better", "tie": "tie", "reject": "both rejected", "skip": "skipped"}
+
+
+@dataclass(frozen=True, slots=True)
+class Voting:
+    """What is voted on, by whom. Without a name the annotator is asked for it."""
+
+    path: Path
+    who: str | None = None
+    seed: int = SEED
+    sample: int | None = None
+
+
+class VoteHead(Lines):
+    """The file, who votes, and how far that person has come."""
+
+    DEFAULT_CSS = "VoteHead { height: 1; background: $panel; }"
+
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        self._file = file
+        self._session: Session | None = None
+
+    def fill(self, session: Session) -> None:
+        self._session = session
+        self.show()
+
+    def row(self, y: int, width: int) -> Sequence[Span]:
+        session = self._session
+        left: list[Span] = [(" Vote", "title"), (f"  {one_line(Path(self._file).name, max(10, width // 3))}", "dim")]
+        if session is None:
+            return left
+        left.append((f"  {one_line(session.who, 20)}", "key"))
+        right: list[Span] = []
+        if width >= 120:
+            done, rest = say.bar(session.done, session.total, 24)
+            right += [(done, "bar"), (rest, "faint"), ("  ", "")]
+        right.append((f"{session.done:,} of {session.total:,}", "title"))
+        if session.rate and session.done < session.total:
+            right.append((f"  {session.rate:.1f} a minute, {_minutes(session.minutes_left or 0)} left", "dim"))
+        pad = width - sum(cell_len(text) for text, _ in [*left, *right]) - 1
+        return [*left, (" " * max(1, pad), ""), *right]
+
+
+class VoteFoot(Lines):
+    """What is said of the comparison in hand, and what was said last."""
+
+    DEFAULT_CSS = "VoteFoot { height: 1; background: $panel; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: Session | None = None
+        self._words = ""
+
+    def fill(self, session: Session, words: str = "") -> None:
+        self._session, self._words = session, words
+        self.show()
+
+    def row(self, y: int, width: int) -> Sequence[Span]:
+        session = self._session
+        if session is None or session.ballot is None:
+            return [(f" {self._words}", "dim")]
+        sure = session.confidence
+        spans: list[Span] = [(" 1-5", "key"), (" how sure ", "dim")]
+        spans.append((f"{'●' * sure}{'○' * (5 - sure)} {sure}" if sure else "○○○○○ –", "" if sure else "dim"))
+        note = one_line(session.note, max(8, width // 3)) if session.note else "–"
+        spans += [("   n", "key"), (" note ", "dim"), (note, "" if session.note else "dim")]
+        right = self._words or _last(session)
+        room = width - sum(cell_len(text) for text, _ in spans) - 3
+        right = one_line(right, max(0, room))
+        return [*spans, (" " * max(2, room + 2 - cell_len(right)), ""), (right, "dim")]
+
+
+class Guidelines(CardScreen):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,q,g", "dismiss", "Close", key_display="esc", id="card.close"),
+    ]
+
+
+class VoteScreen(ModalScreen[None]):
+    """Over the workbench, all of the screen. `leaves_program`: the person came for nothing else."""
+
+    DEFAULT_CSS = """
+    VoteScreen {
+        background: $background; layout: vertical; overflow: hidden;
+        & > Input { border: none; height: 1; padding: 0 1; background: $panel; display: none; dock: bottom; }
+        & > Input.-open { display: block; }
+        & > Input:focus { border: none; background-tint: $foreground 0%; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "answer('A')", "A", tooltip="A is better", id="vote.a"),
+        Binding("b", "answer('B')", "B", tooltip="B is better", id="vote.b"),
+        Binding("t", "answer('tie')", "Tie", tooltip="Neither is better", id="vote.tie"),
+        Binding("x", "answer('reject')", "Reject", tooltip="Reject both: a bad pair", id="vote.reject"),
+        Binding("s", "answer('skip')", "Skip", tooltip="Skip: no opinion", id="vote.skip"),
+        Binding("u", "undo", "Undo", tooltip="Take back the newest vote, again and again", id="vote.undo"),
+        Binding("r", "again", "Skipped again", tooltip="Ask those that were skipped again", id="vote.again"),
+        Binding("space", "flip", "Flip", tooltip="Show the other response", id="vote.flip"),
+        Binding("tab", "flip", "Flip", show=False, tooltip="Show the other response", id="vote.flip"),
+        Binding("n", "note", "Note", show=False, tooltip="A note on this comparison", id="vote.note"),
+        Binding("g", "guidelines", "Guide", tooltip="The guidelines for annotators", id="vote.guide"),
+        Binding("p", "prompt", "Prompt", show=False, tooltip="All of the prompt, or its beginning", id="vote.prompt"),
+        Binding("d", "marks", "Diff", show=False, tooltip="Underline the words that differ, or not", id="vote.marks"),
+        *(
+            Binding(str(sure), f"sure({sure})", f"Sure {sure}", show=False, tooltip="How sure, from 1 to 5",
+                    id="vote.sure")
+            for sure in range(1, 6)
+        ),
+        Binding("down,j", "move(1)", "Down", show=False, id="vote.down"),
+        Binding("up,k", "move(-1)", "Up", show=False, id="vote.up"),
+        Binding("pagedown", "page(1)", "Page down", show=False, id="vote.page-down"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="vote.page-up"),
+        Binding("home", "move(-1000000000)", "First line", show=False, id="vote.first"),
+        Binding("end", "move(1000000000)", "Last line", show=False, id="vote.last"),
+        Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
+        Binding("q,escape", "leave", "Back", key_display="q", tooltip="Leave; every vote is saved", id="app.leave"),
+    ]  # fmt: skip
+
+    def __init__(
+        self, voting: Voting, *, leaves_program: bool = False, clock: Callable[[], float] | None = None
+    ) -> None:
+        super().__init__()
+        self._voting, self._leaves_program, self._clock = voting, leaves_program, clock
+        self._ballots: Ballots | None = None
+        self.session: Session | None = None
+        self._read = (0, 0)  # rows, bytes
+        self._gone = False
+
+    @property
+    def _bench(self) -> Workbench:
+        return cast("Workbench", self.app)
+
+    @property
+    def _file(self) -> str:
+        return self._bench.workspace.relative(self._voting.path.absolute())
+
+    def compose(self) -> ComposeResult:
+        yield VoteHead(str(self._voting.path))
+        yield VoteText()
+        yield VoteFoot()
+        note = Input(placeholder="a note on this comparison; enter keeps it, escape does not")
+        note.cursor_blink = False
+        yield note
+        yield Keys()
+
+    # Before the first comparison
+
+    def on_mount(self) -> None:
+        self.query_one(VoteText).focus()
+        if self._voting.who is None:
+            self._ask_name()
+        self._look_through()
+        self._waiting = self.set_interval(0.25, self._tell_progress)
+        self._tell_progress()
+
+    def _ask_name(self) -> None:
+        given: list[str] = []
+
+        def submit(values: list[str]) -> None:
+            given.append(votes.voter(values[0]))
+
+        def answered(yes: bool | None) -> None:
+            if not yes:
+                self.action_leave()
+                return
+            voting = self._voting
+            self._voting = Voting(voting.path, given[0], voting.seed, voting.sample)
+            self._begin()
+
+        words = "Votes are kept under a name, so that several people can vote on the same pairs."
+        self.app.push_screen(Ask("Who votes?", words, [Field("Name", self._bench.who)], submit), answered)
+
+    @work(group="read", exit_on_error=False)
+    async def _look_through(self) -> None:
+        voting = self._voting
+        try:
+            self._ballots = await asyncio.to_thread(
+                gather, voting.path, seed=voting.seed, sample=voting.sample,
+                progress=self._progress, wants_stop=lambda: self._gone,
+            )  # fmt: skip
+        except Stopped:
+            return
+        except UserError as error:
+            self._waiting.stop()
+            self._tell(f"{error}")
+            return
+        self._begin()
+
+    def _progress(self, rows: int, at: int) -> None:
+        self._read = (rows, at)
+
+    def _tell_progress(self) -> None:
+        if self.session is None:
+            rows, at = self._read
+            size = self._voting.path.stat().st_size if at and self._voting.path.exists() else 0
+            part = f", {100 * at // size} %" if size else ""
+            self._tell(f"reading {self._voting.path.name} …  {rows:,} rows{part}" if rows else "reading …")
+
+    def _tell(self, words: str) -> None:
+        rows: list[Span] = [("", "")]
+        self.query_one(VoteText).tell([*rows, (f"  {one_line(words, max(20, self.size.width - 4))}", "empty")])
+
+    def _begin(self) -> None:
+        """Once the name is known and the file is read."""
+        if self._ballots is None or self._voting.who is None or not self.is_mounted:
+            return
+        self._waiting.stop()
+        clock = {"clock": self._clock} if self._clock is not None else {}
+        try:
+            self.session = Session(self._bench.db, self._ballots, self._file, self._voting.who, **clock)
+        except UserError as error:
+            self._tell(str(error))
+            return
+        left_out = f"{self._ballots.bad:,} rows cannot be read and are left out" if self._ballots.bad else ""
+        self._show(left_out)
+
+    # The comparison in hand
+
+    def _show(self, words: str = "") -> None:
+        session = self.session
+        assert session is not None
+        self.query_one(VoteHead).fill(session)
+        text = self.query_one(VoteText)
+        if session.ballot is not None:
+            text.ask(session.ballot)
+        else:
+            text.tell(self._summary(session))
+        self.query_one(VoteFoot).fill(session, words)
+        self.refresh_bindings()
+
+    def _summary(self, session: Session) -> list[Span]:
+        """What is shown when everything has an answer."""
+        found = counting.progress(votes.of_file(self._bench.db, session.file))
+        rows: list[Span] = [
+            ("", ""),
+            (f"  Done: all {session.total:,} have an answer of {session.who}.", "title"),
+            ("", ""),
+        ]
+        for one in found:
+            rows.append((f"  {one_line(one.who, 24):24} {summary_words(one)}", "" if one.who == session.who else "dim"))
+        rows.append(("", ""))
+        if session.skipped:
+            rows.append((f"  r asks the {session.skipped:,} skipped ones again", ""))
+        rows += [
+            ("  u takes back the last vote", ""),
+            ("  q leaves; every vote is saved", ""),
+            ("", ""),
+            (f"  dpotui annotate agreement {printable(session.file)}", "dim"),
+            (f"  dpotui annotate export {printable(session.file)} -o data/voted_pairs.jsonl", "dim"),
+        ]
+        return rows
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that would do nothing now are not in the footer."""
+        session = self.session
+        if action == "again":
+            return session is not None and session.ballot is None and session.skipped > 0
+        if action == "undo":
+            return session is not None and session.done > 0
+        if action in ("answer", "sure", "note", "flip", "prompt", "marks", "move", "page"):
+            return session is not None and session.ballot is not None
+        return True
+
+    def _act(self, act: Callable[[Session], str | None]) -> None:
+        """What changes the session; what a person can mend is said."""
+        if self.session is None:
+            return
+        try:
+            words = act(self.session)
+        except UserError as error:
+            self._bench.say(str(error), "error")
+            words = None
+        self._show(words or "")
+
+    def action_answer(self, answer: Answer) -> None:
+        self._act(lambda session: session.answer(answer))
+
+    def action_undo(self) -> None:
+        self._act(lambda session: "taken back" if session.undo() else "nothing of yours to take back here")
+
+    def action_again(self) -> None:
+        self._act(lambda session: "those that were skipped, again" if session.open_skipped() else None)
+
+    def action_sure(self, sure: int) -> None:
+        def set_it(session: Session) -> None:
+            # The same number again takes it back.
+            session.confidence = None if session.confidence == sure else sure
+
+        self._act(set_it)
+
+    def action_flip(self) -> None:
+        self.query_one(VoteText).flip()
+
+    def action_prompt(self) -> None:
+        self.query_one(VoteText).toggle_prompt()
+
+    def action_marks(self) -> None:
+        self.query_one(VoteText).toggle_marks()
+
+    def action_move(self, by: int) -> None:
+        self.query_one(VoteText).move(by)
+
+    def action_page(self, by: int) -> None:
+        self.query_one(VoteText).page_by(by)
+
+    # Notes, guidelines, keys
+
+    def action_note(self) -> None:
+        field = self.query_one(Input)
+        field.value = self.session.note if self.session else ""
+        field.add_class("-open")
+        field.focus()
+
+    @on(Input.Submitted)
+    def _noted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._close_note()
+        self._act(lambda session: session.take_note(event.value.strip()))
+
+    def _close_note(self) -> None:
+        self.query_one(Input).remove_class("-open")
+        self.query_one(VoteText).focus()
+
+    def action_guidelines(self) -> None:
+        path = self._bench.workspace.path(counting.GUIDELINES)
+        try:
+            entries = card_of(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError):
+            entries = [Entry("", f"{counting.GUIDELINES} cannot be read: write there what annotators are to prefer.")]
+        self.app.push_screen(Guidelines("Guidelines", entries))
+
+    def action_keys(self) -> None:
+        self.app.push_screen(keys_screen(self.active_bindings.values()))
+
+    # Leaving
+
+    def action_leave(self) -> None:
+        if self.query_one(Input).has_class("-open"):
+            self._close_note()
+            return
+        session = self.session
+        if self._leaves_program:
+            self.app.exit()
+            return
+        self.dismiss()
+        if session is not None and session.cast_here:
+            self._bench.say(f"{session.cast_here} votes of {session.who} on {session.file} are saved")
+            self._bench.run_worker(self._record(self._bench, session.file), exit_on_error=False)
+
+    @staticmethod
+    async def _record(bench: Workbench, file: str) -> None:
+        """What the votes come to, as facts; agreement takes a library that takes its time to load."""
+
+        def record() -> None:
+            with closing(open_store(bench.workspace.database)) as db:
+                counting.record_facts(db, bench.workspace, file)
+
+        try:
+            await asyncio.to_thread(record)
+        except UserError as error:
+            bench.say(str(error), "error")
+        bench.written()
+
+    def on_unmount(self) -> None:
+        self._gone = True
+        if self._ballots is not None:
+            self._ballots.close()
+
+
+def _last(session: Session) -> str:
+    if session.last is None:
+        return "every answer is saved at once"
+    sure = f", sure {session.last.confidence}" if session.last.confidence else ""
+    return f"saved: {_SAID[session.last.letter]}{sure}"
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def summary_words(one: counting.Progress) -> str:
+    """What a person has done, on one line."""
+    parts = [f"{one.votes:,} votes", f"{one.ties:,} ties", f"{one.rejects:,} rejected", f"{one.skips:,} skipped"]
+    if one.a_share is not None:
+        parts.append(f"A in {100 * one.a_share:.0f} %")
+    if one.rate is not None:
+        parts.append(f"{one.rate:.1f} a minute")
+    return ", ".join(parts)
+
+
+def card_of(markdown: str) -> list[Entry]:
+    """Markdown as a card: headings stand out, a paragraph is one entry, an item of a list another."""
+    entries: list[Entry] = []
+    open_paragraph = False
+    for line in markdown.splitlines():
+        words = line.strip()
+        if words.startswith("<!--") and words.endswith("-->"):
+            continue
+        if not words:
+            if entries and entries[-1] is not BLANK:
+                entries.append(BLANK)
+            open_paragraph = False
+        elif words.startswith("#"):
+            entries.append(Entry("", words.lstrip("#").strip(), "title"))
+            open_paragraph = False
+        elif open_paragraph and not words.startswith(("- ", "* ", "|")):
+            entries[-1] = Entry("", f"{entries[-1].text} {words}")
+        else:
+            bullet = words.startswith(("- ", "* "))
+            entries.append(Entry("", f"• {words[2:]}" if bullet else words))
+            open_paragraph = True
+    return entries

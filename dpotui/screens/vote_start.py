@@ -1,0 +1,137 @@
+"""What is voted on, and under which name: the files of data/ to choose from, and how many of their pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from core.errors import UserError
+from core.store import votes
+from core.text import one_line, printable
+from core.workspace import Workspace
+from dpotui.screens.dialogs import DIALOG_CSS, text
+from dpotui.screens.vote import SEED, Voting
+
+if TYPE_CHECKING:
+    from dpotui.app import Workbench
+
+# What one votes on most often stands first.
+_FIRST = ("preference_pairs.jsonl", "candidates.jsonl")
+_ENDINGS = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
+_MOST = 200
+
+
+def files_to_vote_on(workspace: Workspace) -> list[Path]:
+    """The data files directly in data/, those that the program writes first."""
+    found = [path for path in workspace.data.glob("*") if path.name.endswith(_ENDINGS) and path.is_file()]
+    rank = {name: place for place, name in enumerate(_FIRST)}
+    return sorted(found, key=lambda path: (rank.get(path.name, len(rank)), path.name))[:_MOST]
+
+
+class VoteStart(ModalScreen[Voting | None]):
+    """Gives back what is to be voted on."""
+
+    DEFAULT_CSS = (
+        DIALOG_CSS.format(name="VoteStart", width=72)
+        + """
+        VoteStart OptionList { height: auto; max-height: 8; border: none; background: $surface; padding: 0; }
+        """
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "Cancel", id="votestart.cancel"),
+        Binding("down", "choose(1)", "Next file", priority=True, id="votestart.down"),
+        Binding("up", "choose(-1)", "Last file", priority=True, id="votestart.up"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._paths: list[Path] = []
+
+    @property
+    def _bench(self) -> Workbench:
+        return cast("Workbench", self.app)
+
+    def compose(self) -> ComposeResult:
+        self._paths = files_to_vote_on(self._bench.workspace)
+        with Vertical(classes="box") as box:
+            box.border_title = "Vote, blind"
+            box.border_subtitle = "↑↓ file · tab field · enter vote · escape cancel"
+            yield text("Pairs or candidates in data/" if self._paths else "", "label")
+            if self._paths:
+                options = OptionList(*(Option(Content(self._words(path))) for path in self._paths))
+                options.can_focus = False
+                options.highlighted = 0
+                yield options
+            else:
+                yield text("data/ has no JSONL file: put pairs or candidates there, or generate some.")
+            yield text("Name, under which your votes are kept", "label")
+            yield self._field(self._bench.who, "who")
+            yield text("How many (empty: all of them), and the seed that draws which", "label")
+            yield self._field("", "sample", "such as 200")
+            yield self._field(str(SEED), "seed")
+            yield text("", "error")
+
+    @staticmethod
+    def _field(value: str, id_: str, hint: str = "") -> Input:
+        field = Input(value, placeholder=hint, id=id_)
+        field.cursor_blink = False
+        return field
+
+    def _words(self, path: Path) -> str:
+        relative = self._bench.workspace.relative(path)
+        cast_on = len(votes.of_file(self._bench.db, relative))
+        size = path.stat().st_size
+        told = f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
+        return f"{one_line(path.name, 40):40} {told:>10}{f'  {cast_on:,} votes' if cast_on else ''}"
+
+    def on_mount(self) -> None:
+        self.query_one("#who").focus()
+
+    def action_choose(self, by: int) -> None:
+        if not self._paths:
+            return
+        options = self.query_one(OptionList)
+        if by > 0:
+            options.action_cursor_down()
+        else:
+            options.action_cursor_up()
+
+    @on(OptionList.OptionSelected)
+    def _clicked(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        try:
+            self.dismiss(self._voting())
+        except UserError as error:
+            shown = self.query_one(".error", Static)
+            shown.update(printable(str(error)))
+            shown.add_class("-shown")
+
+    def _voting(self) -> Voting:
+        if not self._paths:
+            raise UserError("data/ has no file to vote on")
+        path = self._paths[self.query_one(OptionList).highlighted or 0]
+        sample = self._number("sample", "how many", 1)
+        seed = self._number("seed", "the seed", 0)
+        who = votes.voter(self.query_one("#who", Input).value)
+        return Voting(path, who, SEED if seed is None else seed, sample)
+
+    def _number(self, field: str, name: str, least: int) -> int | None:
+        words = self.query_one(f"#{field}", Input).value.strip().replace(",", "")
+        if not words:
+            return None
+        if not words.isascii() or not words.isdigit() or not least <= int(words) <= 10**12:
+            raise UserError(f"{name} must be a whole number from {least}, not '{one_line(words, 20)}'")
+        return int(words)
