@@ -35,7 +35,7 @@ class Item:
 
     Attributes:
         benchmark: the file it stands in.
-        id: its `task_id` or the like where it has one, else the name of the file and the line.
+        id: its `task_id` or the like where it has one, else the file and the line.
         text: what counts as the item. See `read_benchmark`.
     """
 
@@ -59,10 +59,24 @@ def read_benchmarks(paths: Iterable[Path], short: int = 8) -> list[Item]:
     Raises:
         UserError: as `read_benchmark`.
     """
-    return [item for path in paths for item in read_benchmark(path, short)]
+    once = list({path.resolve(): path for path in paths}.values())
+    return [item for path, name in zip(once, names(once), strict=True) for item in read_benchmark(path, short, name)]
 
 
-def read_benchmark(path: Path, short: int = 8) -> list[Item]:
+def names(paths: Sequence[Path]) -> list[str]:
+    """What to call files so that each is told from the others: as few of the last parts of their paths as it takes."""
+    shown: list[str] = []
+    for path in paths:
+        others = [other for other in paths if other != path]
+        parts = path.absolute().parts
+        size = 1
+        while size < len(parts) and any(other.absolute().parts[-size:] == parts[-size:] for other in others):
+            size += 1
+        shown.append(printable("/".join(parts[-size:])))
+    return shown
+
+
+def read_benchmark(path: Path, short: int = 8, called: str = "") -> list[Item]:
     """The items of a benchmark file.
 
     What counts as an item is its question alone: `question` of MMLU and GSM8K, `prompt` of HumanEval, with the passage
@@ -95,19 +109,19 @@ def read_benchmark(path: Path, short: int = 8) -> list[Item]:
         Item(
             path,
             row.line,
-            _id(row, path),
+            _id(row, called or printable(path.name)),
             f"{question}\n{_choices(row.fields)}" if asked_as and len(asked[asked_as]) > 1 else question,
         )
         for row, question, asked_as in found
     ]
 
 
-def _id(row: Row, path: Path) -> str:
+def _id(row: Row, file: str) -> str:
     for name in _IDS:
         value = row.fields.get(name)
         if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
             return one_line(str(value), 80)
-    return f"{printable(path.name)}:{row.line}"
+    return f"{file}:{row.line}"
 
 
 def _question(fields: dict[str, Any]) -> str | None:

@@ -10,17 +10,19 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-from core.data.benchmarks import Item, find_benchmarks, read_benchmarks
+from core.data.benchmarks import Item, find_benchmarks, names, read_benchmarks
+from core.data.jsonl import BadRow, read_lines, row_in
 from core.data.messages import Text
-from core.data.pairs import Pair
+from core.data.pairs import Pair, pair_of
 from core.data.words import words
 from core.errors import UserError
 from core.store.facts import Fact
 from core.text import printable
 
-__all__ = ["Contamination", "Hit", "Matcher", "decontaminate", "decontamination_fact", "find_benchmarks"]
+__all__ = ["Contamination", "Hit", "Matcher", "compared", "decontaminate", "decontamination_fact", "find_benchmarks"]
 
 NGRAM = 8
 COVERAGE = 0.5
@@ -86,23 +88,89 @@ def decontaminate(
     Raises:
         UserError: a benchmark file cannot be read, or a parameter makes no sense.
     """
-    matcher = Matcher(read_benchmarks(benchmarks, n), n=n, coverage=coverage)
-    hits: list[Hit] = []
-    examples: list[tuple[Pair, tuple[Hit, ...]]] = []
-    count = contaminated = 0
+    gathered = _Gathered(benchmarks, n, coverage, EXAMPLES, progress)
     for pair in pairs:
-        found = matcher.hits(pair, count)
-        count += 1
+        gathered.add(pair)
+    return gathered.result()
+
+
+def compared(
+    path: Path,
+    benchmarks: Sequence[Path],
+    *,
+    n: int = NGRAM,
+    coverage: float = COVERAGE,
+    clean: Callable[[bytes], None] | None = None,
+    bad: list[BadRow] | None = None,
+    progress: Callable[[int], None] | None = None,
+    examples: int = EXAMPLES,
+) -> Contamination:
+    """Compare a file of pairs; `clean` is given the lines of pairs that hold no item, `bad` the rows that are no pairs.
+
+    Raises:
+        UserError: as `decontaminate`; or the file cannot be read.
+    """
+    gathered = _Gathered(benchmarks, n, coverage, examples, progress)
+    for line in read_lines(path):
+        row = row_in(line)
+        pair = row if isinstance(row, BadRow) else pair_of(row)
+        if isinstance(pair, BadRow):
+            if bad is not None:
+                bad.append(pair)
+        elif not gathered.add(pair) and clean is not None:
+            clean(line.raw)
+    return gathered.result()
+
+
+class _Gathered:
+    """What was found so far."""
+
+    def __init__(
+        self,
+        benchmarks: Sequence[Path],
+        n: int,
+        coverage: float,
+        examples: int,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._benchmarks, self._shown, self._progress = tuple(benchmarks), examples, progress
+        self._matcher = Matcher(read_benchmarks(benchmarks, n), n=n, coverage=coverage)
+        self._hits: list[Hit] = []
+        self._examples: list[tuple[Pair, tuple[Hit, ...]]] = []
+        self._count = self._contaminated = 0
+
+    def add(self, pair: Pair) -> list[Hit]:
+        found = self._matcher.hits(pair, self._count)
+        self._count += 1
         if found:
-            contaminated += 1
-            hits += found
-            if len(examples) < EXAMPLES:
-                examples.append((pair, tuple(found)))
-        if progress is not None and count % 1000 == 0:
-            progress(count)
-    return Contamination(
-        count, contaminated, tuple(hits), tuple(examples), tuple(benchmarks), len(matcher.items), n, coverage
-    )
+            self._contaminated += 1
+            self._hits += found
+            if len(self._examples) < self._shown:
+                self._examples.append((pair, tuple(found)))
+        if self._progress is not None and self._count % 1000 == 0:
+            self._progress(self._count)
+        return found
+
+    def result(self) -> Contamination:
+        matcher = self._matcher
+        return Contamination(
+            self._count,
+            self._contaminated,
+            tuple(self._hits),
+            tuple(self._examples),
+            self._benchmarks,
+            len(matcher.items),
+            matcher.n,
+            matcher.coverage,
+        )
+
+
+def findings(found: Contamination) -> Iterator[tuple[int, str, int | None]]:
+    """One row for the index of each contaminated pair: its number, the item it holds most of, no cluster."""
+    for number, hits in groupby(found.hits, key=lambda hit: hit.number):
+        first, *others = hits
+        more = f" and {len(others)} more" if others else ""
+        yield number, f"{first.coverage:.1%} of {first.item.id}{more}", None
 
 
 NO_BENCHMARKS = "no benchmark files: put those that you evaluate on into data/benchmarks, as JSONL"
@@ -121,7 +189,7 @@ def decontamination_fact(
     files = " and ".join(printable(path.name) for path in paths)
     if found is None or not found.benchmarks:
         return Fact("data.decontamination", None, source=f"{NO_BENCHMARKS}; {files}", inputs=dict(inputs or {}))
-    benchmarks = ", ".join(printable(path.name) for path in found.benchmarks)
+    benchmarks = ", ".join(names(found.benchmarks))
     return Fact(
         "data.decontamination",
         found.score,
@@ -135,7 +203,7 @@ def decontamination_fact(
 def method(n: int = NGRAM, coverage: float = COVERAGE) -> str:
     """How it is decided, in words."""
     return (
-        f"more than {100 * coverage:g} % of its words in {n}-grams shared with the prompt and a response;"
+        f"more than {100 * coverage:g} % of its words are in {n}-grams that the prompt and a response have too;"
         f" items under {n} words by exact match"
     )
 

@@ -187,7 +187,7 @@ def test_the_fact_says_how_it_was_measured(tmp_path: Path) -> None:
     result = decontaminate([pair("One two three four five six seven eight."), pair("Other", line=2)], [quiz])
     fact = decontamination_fact(result, [tmp_path / "pairs.jsonl"])
     assert (fact.name, fact.value, fact.n) == ("data.decontamination", 0.5, 2)
-    assert "1 of 2 pairs of pairs.jsonl" in fact.source and "more than 50 % of its words in 8-grams" in fact.source
+    assert "1 of 2 pairs of pairs.jsonl" in fact.source and "more than 50 % of its words are in 8-grams" in fact.source
 
 
 def test_nothing_compared_is_no_score(tmp_path: Path) -> None:
