@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,10 @@ class _Repeated(ValueError):
     """A key that stands twice in one object: JSON readers disagree on which one counts."""
 
 
+class _NoNumber(ValueError):
+    """NaN, Infinity or -Infinity, which Python's reader would take."""
+
+
 class _Unreadable(Exception):
     def __init__(self, kind: str, reason: str, field: str | None = None) -> None:
         super().__init__(reason)
@@ -117,8 +122,10 @@ def _fields(line: bytes, ended: bool) -> dict[str, Any]:
         raise _Unreadable("duplicate_key", f"{key} stands twice in the row", key) from None
     except json.JSONDecodeError as error:
         raise _Unreadable("json", f"not JSON: {_why(line, ended, error)}") from None
-    except ValueError as error:  # NaN, a number of 5,000 digits
-        raise _Unreadable("json", f"not JSON: {one_line(str(error), 80)}") from None
+    except _NoNumber as error:
+        raise _Unreadable("json", f"not JSON: {error}") from None
+    except ValueError:  # Python reads integers of up to so many digits
+        raise _Unreadable("json", f"a number of more than {sys.get_int_max_str_digits()} digits") from None
     except RecursionError:
         raise _Unreadable("json", "nested too deep") from None
     if not isinstance(value, dict):
@@ -149,7 +156,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
+    raise _NoNumber(f"{name} is not a JSON number")
 
 
 # One decoder for all lines: json.loads makes a new one for each call with a hook.

@@ -164,9 +164,7 @@ class Gunzipped(io.RawIOBase):
                 f"{self._name} is cut off: its compressed data end after {self._total} bytes of text: fetch it again"
             ) from None
         except (OSError, zlib.error) as error:
-            raise UserError(
-                f"{self._name} is broken gzip after {self._total} bytes of text ({error}): fetch it again"
-            ) from error
+            raise UserError(f"{self._name} is broken gzip after {self._total} bytes of text: fetch it again") from error
         self._total += len(found)
         if self._total > BOMB_BYTES and self._total > BOMB_RATIO * self._size:
             raise UserError(
