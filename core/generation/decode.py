@@ -65,6 +65,7 @@ class Decoder:
         way: as `choose` found it.
         ahead: begin with the next tokens before these are known to Python, which keeps a GPU busy; None where the
             default device is a GPU.
+        lost: the token that is taken where logits are NaN; -1: that is an error.
 
     Attributes:
         prefilled: tokens of prompts that were run.
@@ -72,7 +73,16 @@ class Decoder:
         drawn: tokens of responses.
     """
 
-    def __init__(self, model: nn.Module, stop: set[int], *, size: int, way: Way, ahead: bool | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        stop: set[int],
+        *,
+        size: int,
+        way: Way,
+        ahead: bool | None = None,
+        lost: int = -1,
+    ) -> None:
         self.queue: deque[Job] = deque()
         self.prefilled = self.shared = self.drawn = self.steps = 0
         self._model = model
@@ -80,6 +90,7 @@ class Decoder:
         self._size = 1 if way == "alone" else size
         self._way = way
         self._ahead = mx.default_device() == mx.Device(mx.gpu) if ahead is None else ahead
+        self._lost = lost
         self._live: list[tuple[Job, Row]] = []
         self._cache: list[Any] = []
         # The tokens that are run next, one for each row.
@@ -125,9 +136,9 @@ class Decoder:
             if not row.began:
                 row.began = True
             elif not row.finish:
-                if token < 0:
+                if token < 0 and self._lost < 0:
                     raise NotNumbers
-                row.tokens.append(token)
+                row.tokens.append(token if token >= 0 else self._lost)
                 self.drawn += 1
                 if token in self._stop:
                     row.finish = "stop"
@@ -228,14 +239,15 @@ def expanded(cache: list[Any], rows: int, way: Way) -> list[Any]:
             for layer in merged:
                 layer.filter([0] * rows)
         return merged
-    return [_taken(copy.deepcopy(layer), [0] * rows, way) for layer in cache]
+    copies = [copy.deepcopy(layer) for layer in cache]
+    return copies if rows == 1 else [_taken(layer, [0] * rows, way) for layer in copies]
 
 
 def _taken(layer: Any, rows: list[int], way: Way) -> Any:
     """A layer's cache with these of its rows."""
     if way == "together":
         layer.filter(rows)
-    elif rows != [0]:
+    else:
         index = mx.array(rows)
         layer.state = tree_map(
             lambda part: part[index] if isinstance(part, mx.array) and part.ndim else part, layer.state
