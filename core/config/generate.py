@@ -28,7 +28,7 @@ def _rows(value: object) -> object:
 Rows = Annotated[
     int, BeforeValidator(_rows), PlainSerializer(lambda size: "auto" if size == AUTO else size, return_type=Any)
 ]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 
 
 class GenerateModel(Section):

@@ -10,6 +10,9 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+# Stands in the path of a key for a name that the person chooses.
+NAME = "NAME"
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -28,14 +31,30 @@ def keys(model: type[BaseModel], prefix: str = "") -> list[Key]:
     found = []
     for name, field in model.model_fields.items():
         path = f"{prefix}{name}"
+        named = named_sections(field)
+        if named is not None:
+            found.append(_key(path, field))
+            found += keys(named, f"{path}.{NAME}.")
+            continue
         if section(field) is not None:
             found += keys(section(field), f"{path}.")  # type: ignore[arg-type]
             continue
-        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        default = None if field.is_required() else field.get_default(call_default_factory=True)
-        unit = str(extra.get("unit", ""))
-        found.append(Key(path, field.description or "", allowed(field), unit, field.is_required(), default))
+        found.append(_key(path, field))
     return found
+
+
+def _key(path: str, field: FieldInfo) -> Key:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    return Key(path, field.description or "", allowed(field), str(extra.get("unit", "")), field.is_required(), default)
+
+
+def named_sections(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a field that maps names, which the person chooses, to sections; else None."""
+    if get_origin(field.annotation) is not dict:
+        return None
+    kind = get_args(field.annotation)[1]
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def section(field: FieldInfo) -> type[BaseModel] | None:
@@ -49,6 +68,9 @@ def allowed(field: FieldInfo) -> str:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     if "allowed" in extra:
         return str(extra["allowed"])
+    named = named_sections(field)
+    if named is not None:
+        return f"a mapping of names to sections with keys ({', '.join(named.model_fields)})"
     kind, optional = _without_none(field.annotation)
     several = ", or a list of them" if _one_or_several(field.annotation) else ""
     return f"{_kind(kind)}{_bounds(field)}{several}{' or nothing' if optional else ''}"

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from core.config.document import Document, KeyPath, parse_value, read
-from core.config.keys import allowed, keys, section
+from core.config.keys import NAME, allowed, keys, named_sections, section
 from core.config.models import Section
 from core.errors import UserError
 from core.text import one_line, printable
@@ -62,7 +62,16 @@ def _apply(document: Document, kind: type[Section], override: str, origins: dict
         raise UserError(f"{shown}: write it as section.key=value, such as training.beta=0.2")
     field = _field(kind, path)
     if field is None:
+        if _is_named(kind, path):
+            raise UserError(
+                f"{shown}: {'.'.join(path)} is a section: name a key in it, such as {_first_key(kind, path)}"
+            )
         raise UserError(f"{shown}: {_unknown(kind, path)}")
+    if named_sections(field) is not None:
+        raise UserError(
+            f"{shown}: {'.'.join(path)} maps names to sections: name a key in one, such as"
+            f" {_first_key(kind, (*path, NAME))}"
+        )
     if section(field) is not None:
         raise UserError(f"{shown}: {'.'.join(path)} is a section: name a key in it, such as {_first_key(kind, path)}")
     value = _override_value(field, text, shown)
@@ -142,6 +151,11 @@ def _sentence(kind: type[Section], path: KeyPath, details: ErrorDetails) -> str:
     field = _field(kind, path)
     if not path:
         return f"a section is wanted, not {_given(details['input'])}"
+    if details["type"] == "string_pattern_mismatch" and path[-1] == "[key]":
+        return f"'{_dotted(path[-2:-1])}' is no name: letters, digits, '_' and '-' are, at most 40"
+    if field is None and _is_named(kind, path):
+        names = ", ".join(_names(_model(kind, path)))
+        return f"must be a section with keys ({names}), not {_given(details['input'])}"
     if field is None:  # an item of a list
         return f"{one_line(details['msg'], 120)}, not {_given(details['input'])}"
     if details["type"] == "missing":
@@ -177,7 +191,10 @@ def _unknown(kind: type[Section], path: KeyPath) -> str:
         near = difflib.get_close_matches(name, _names(parent), 1)
         if near:
             return f"{_MEANT} {prefix}{near[0]}?"
-    every = [key.path for key in keys(kind)]
+    # A name that was chosen here is meant where the key stands under one.
+    every = [
+        key.path.replace(f".{NAME}.", f".{path[-2]}.") if _is_named(kind, path[:-1]) else key.path for key in keys(kind)
+    ]
     same = [key for key in every if key.rsplit(".", 1)[-1] == name]
     if not same:
         leaves = {key.rsplit(".", 1)[-1]: key for key in every}
@@ -196,10 +213,21 @@ def _names(model: type[BaseModel] | None) -> list[str]:
 def _model(kind: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
     """The model of the section at `path`, or None where there is none."""
     model: type[BaseModel] | None = kind
+    named = None
     for part in path:
+        if named is not None:  # whatever name it is
+            model, named = named, None
+            continue
         field = model.model_fields.get(str(part)) if model is not None else None
         model = section(field) if field is not None else None
+        named = named_sections(field) if field is not None else None
     return model
+
+
+def _is_named(kind: type[BaseModel], path: KeyPath) -> bool:
+    """Whether `path` is that of a section under a name that the person chose."""
+    field = _field(kind, path[:-1]) if path else None
+    return field is not None and named_sections(field) is not None
 
 
 def _field(kind: type[BaseModel], path: KeyPath) -> FieldInfo | None:
