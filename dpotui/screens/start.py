@@ -216,7 +216,7 @@ def _summary(config: RunConfig) -> str:
             f" {config.data.prompts_file}, into {config.data.output_file}"
         )
     if isinstance(config, JudgeConfig):
-        return f"{config.model.base_model} judges {config.data.input_file}, into {config.data.output_file}"
+        return f"{', '.join(config.judges)}: {config.data.input_file} is judged, into {config.data.output_file}"
     training = config.training
     steps = training.gradient_accumulation_steps
     together = training.batch_size * steps if training.batch_size else f"{steps} x auto"
