@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -59,6 +59,23 @@ class Passage:
         if not self.text or row >= len(self._rows):
             return 1.0 if self.whole else self._at / max(1, len(self.text))
         return self._rows[row][1] / len(self.text)
+
+    def row_of_mark(self, row: int, by: int) -> int | None:
+        """The row of the next mark that begins below a row (`by` 1) or above it (-1); None where there is none."""
+        if row >= len(self._rows):
+            return None
+        starts = [start for start, _ in self.marks]
+        if by > 0:
+            index = bisect_right(starts, self._rows[row][1])
+            if index == len(starts):
+                return None
+            while not self.whole and self._at <= starts[index]:
+                self._paragraph_piece()
+        else:
+            index = bisect_left(starts, self._rows[row][0]) - 1
+            if index < 0:
+                return None
+        return bisect_right(self._rows, (starts[index], len(self.text))) - 1
 
     def row(self, y: int) -> list[Span]:
         """A row that was made, one cell from the left; names of roles stand out of that edge."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
-import io
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ from core.data.votes_order import canonical
 from core.errors import UserError
 from core.store import Database, transaction, votes
 from core.store.votes import CHOICES, Choice, Side, Tally, Vote, voter
-from core.text import one_line
+from core.text import one_line, printable
+from core.workspace import private_folder
 
 # The columns of votes, in their order. The texts stand there for other tools; `key` alone names the comparison.
 COLUMNS = (
@@ -106,27 +107,51 @@ def export_votes(db: Database, path: Path, out: Path) -> Exported:
     for vote in votes.standing(db):
         by_key.setdefault(vote.key, []).append(vote)
     left_out: Counter[str] = Counter()
-    as_csv = out.suffix.lower() == ".csv"
+    rows = _rows(path, by_key, left_out)
+    if out.suffix.lower() == ".csv":
+        return Exported(_write_csv(out, path, rows), dict(sorted(left_out.items())))
     digest = _digest({key: [(v.who, v.choice, v.time) for v in found] for key, found in by_key.items()})
-    with writing(
-        out, command="annotate export", parameters={"format": "votes", "votes_sha256": digest}, parents=[path]
-    ) as writer:
-        if as_csv:
-            writer.line(_csv_line(COLUMNS))
-        count = 0
-        for comparison in _once(path, left_out):
-            found = canonical(comparison)
-            if found.key not in by_key:
-                left_out["no votes"] += 1
-            for vote in by_key.get(found.key, ()):
-                row = _row(vote, found)
-                if as_csv:
-                    writer.line(_csv_line([_cell(row[name]) for name in COLUMNS]))
-                else:
-                    writer.row(row)
-                count += 1
+    parameters = {"format": "votes", "votes_sha256": digest}
+    with writing(out, command="annotate export", parameters=parameters, parents=[path]) as writer:
+        for row in rows:
+            writer.row(row)
         writer.counts.update(left_out)
-    return Exported(count, dict(sorted(left_out.items())))
+    return Exported(writer.rows, dict(sorted(left_out.items())))
+
+
+def _rows(path: Path, by_key: Mapping[str, list[Vote]], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+    for comparison in _once(path, left_out):
+        found = canonical(comparison)
+        texts = {"prompt": found.prompt, "first": found.first, "second": found.second}
+        left_out["no votes"] += found.key not in by_key
+        for vote in by_key.get(found.key, ()):
+            yield {name: texts[name] if name in texts else getattr(vote, name) for name in COLUMNS}
+    if not left_out["no votes"]:
+        del left_out["no votes"]
+
+
+def _write_csv(out: Path, path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write votes for a spreadsheet, whole or not at all: no data set of the workspace, so without a manifest."""
+    name = printable(str(out))
+    if out.exists() and (not out.is_file() or out.samefile(path)):
+        raise UserError(f"{name} is not a file that may be replaced: name another one")
+    part = out.with_name(out.name + ".part")
+    count = 0
+    try:
+        private_folder(out.parent)
+        handle = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for row in rows:
+                writer.writerow([_cell(row[name]) for name in COLUMNS])
+                count += 1
+        part.replace(out)
+    except OSError as error:
+        raise UserError(f"{name} cannot be written ({error.strerror}): name another file") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return count
 
 
 def _once(path: Path, left_out: Counter[str]) -> Iterator[Comparison]:
@@ -141,21 +166,10 @@ def _once(path: Path, left_out: Counter[str]) -> Iterator[Comparison]:
             yield found
 
 
-def _row(vote: Vote, comparison: Comparison) -> dict[str, Any]:
-    texts = {"prompt": comparison.prompt, "first": comparison.first, "second": comparison.second}
-    return {name: texts[name] if name in texts else getattr(vote, name) for name in COLUMNS}
-
-
 def _cell(value: object) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _csv_line(cells: Iterable[str]) -> bytes:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    return line.getvalue().encode()
 
 
 def _digest(of: Mapping[str, object]) -> str:

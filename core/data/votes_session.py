@@ -19,6 +19,7 @@ Answer = Literal["A", "B", "tie", "reject", "skip"]
 
 # The pace is that of the last votes: one is slower at the beginning.
 _RECENT = 20
+_FEW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,8 @@ class Session:
 
     @property
     def rate(self) -> float | None:
-        """Answers a minute, of late."""
-        return pace(self._times)[1]
+        """Answers a minute, of late; None before there are enough to say."""
+        return pace(self._times)[1] if len(self._times) >= _FEW else None
 
     @property
     def minutes_left(self) -> float | None:

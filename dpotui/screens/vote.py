@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 SEED = 42
 
+# How many people the last screen tells of.
+_PEOPLE = 8
+
 _SAID = {"A": "A better", "B": "B better", "tie": "tie", "reject": "both rejected", "skip": "skipped"}
 
 
@@ -140,6 +143,8 @@ class VoteScreen(ModalScreen[None]):
         Binding("g", "guidelines", "Guide", tooltip="The guidelines for annotators", id="vote.guide"),
         Binding("p", "prompt", "Prompt", show=False, tooltip="All of the prompt, or its beginning", id="vote.prompt"),
         Binding("d", "marks", "Diff", show=False, tooltip="Underline the words that differ, or not", id="vote.marks"),
+        Binding("right_square_bracket", "difference(1)", "Next difference", show=False, id="vote.next-difference"),
+        Binding("left_square_bracket", "difference(-1)", "Last difference", show=False, id="vote.last-difference"),
         *(
             Binding(str(sure), f"sure({sure})", f"Sure {sure}", show=False, tooltip="How sure, from 1 to 5",
                     id="vote.sure")
@@ -275,8 +280,12 @@ class VoteScreen(ModalScreen[None]):
             (f"  Done: all {session.total:,} have an answer of {session.who}.", "title"),
             ("", ""),
         ]
-        for one in found:
-            rows.append((f"  {one_line(one.who, 24):24} {summary_words(one)}", "" if one.who == session.who else "dim"))
+        for one in found[:_PEOPLE]:
+            rows.append((f"  {one_line(one.who, 20):20} {_counted(one)}", "" if one.who == session.who else "dim"))
+            if one.who == session.who:
+                rows.append((f"  {'':20} {_told(one)}", ""))
+        if len(found) > _PEOPLE:
+            rows.append((f"  and {len(found) - _PEOPLE:,} more people", "dim"))
         rows.append(("", ""))
         if session.skipped:
             rows.append((f"  r asks the {session.skipped:,} skipped ones again", ""))
@@ -296,7 +305,7 @@ class VoteScreen(ModalScreen[None]):
             return session is not None and session.ballot is None and session.skipped > 0
         if action == "undo":
             return session is not None and session.done > 0
-        if action in ("answer", "sure", "note", "flip", "prompt", "marks", "move", "page"):
+        if action in ("answer", "sure", "note", "flip", "prompt", "marks", "move", "page", "difference"):
             return session is not None and session.ballot is not None
         return True
 
@@ -335,6 +344,9 @@ class VoteScreen(ModalScreen[None]):
 
     def action_marks(self) -> None:
         self.query_one(VoteText).toggle_marks()
+
+    def action_difference(self, by: int) -> None:
+        self.query_one(VoteText).next_difference(by)
 
     def action_move(self, by: int) -> None:
         self.query_one(VoteText).move(by)
@@ -417,14 +429,15 @@ def _minutes(minutes: float) -> str:
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
-def summary_words(one: counting.Progress) -> str:
-    """What a person has done, on one line."""
-    parts = [f"{one.votes:,} votes", f"{one.ties:,} ties", f"{one.rejects:,} rejected", f"{one.skips:,} skipped"]
-    if one.a_share is not None:
-        parts.append(f"A in {100 * one.a_share:.0f} %")
-    if one.rate is not None:
-        parts.append(f"{one.rate:.1f} a minute")
-    return ", ".join(parts)
+def _counted(one: counting.Progress) -> str:
+    return f"{one.votes:,} votes ({one.ties:,} tie, {one.rejects:,} rejected), {one.skips:,} skipped"
+
+
+def _told(one: counting.Progress) -> str:
+    parts = [f"A in {100 * one.a_share:.0f} %"] if one.a_share is not None else []
+    parts += [f"how sure {one.confidence:.1f}"] if one.confidence is not None else []
+    parts += [f"{one.rate:.1f} a minute"] if one.rate is not None else []
+    return ", ".join([*parts, f"{one.notes:,} notes"])
 
 
 def card_of(markdown: str) -> list[Entry]:

@@ -86,8 +86,17 @@ class VoteText(Lines, can_focus=True):
         self._mark(not self._marked)
         self.show()
 
+    def next_difference(self, by: int) -> None:
+        """Let the response begin at the next words that differ, or at the last ones before what is seen."""
+        if self._ballot is None or self.whole_prompt:
+            return
+        passage = self._shown[0]
+        row = passage.row_of_mark(self._at, by)
+        if row is not None:
+            self.move(row - self._at)
+
     def move(self, rows: int) -> None:
-        """Scroll by rows; a page is 0 less than what is seen."""
+        """Scroll by rows, as far as there are any."""
         at = max(0, self._at + rows)
         self._lay_out(at)
         self._at = min(at, self._last())
