@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from core.data.artefacts import Texts
+from core.data.comparing import Comparing
 from core.data.gap import Scale, find_scale
 from core.data.index import (
     FORMAT,
@@ -28,9 +31,11 @@ from core.data.index import (
     key_of,
     open_index,
     spool_path,
+    write_findings,
 )
 from core.data.jsonl import BadRow, read_lines, row_in
 from core.data.lines import Line
+from core.data.looking import Looking, looked_for
 from core.data.messages import text_hash, text_key
 from core.data.pairs import Pair, pair_of
 from core.data.tokenize import Limits
@@ -54,13 +59,19 @@ def build(
     limits: Limits | None = None,
     scale: Scale | None = None,
     chat: bool = False,
+    rows_only: bool = False,
     progress: Progress | None = None,
     wants_stop: Callable[[], bool] | None = None,
 ) -> Index:
-    """See `core.data.index.build`."""
+    """See `core.data.index.build`. With `rows_only` nothing is looked for: only what stands where is noted."""
     making = _Building(tuple(paths), progress or (lambda done, total, phase: None), wants_stop or (lambda: False))
     files = making.fingerprints()
-    parameters = {"scale": scale}
+    parameters = {
+        "scale": scale,
+        "tokenizer": None if tokenizer is None else [_tokenizer_sha256(tokenizer), chat],
+        "limits": None if limits is None else [limits.prompt, limits.response],
+        "rows only": rows_only,
+    }
     name = f"{family(paths)}-{key_of(files, parameters)}"
     target = folder / f"{name}{SUFFIX}"
     found = open_index(target)
@@ -71,7 +82,7 @@ def build(
     try:
         private_folder(folder)
         part = folder / f"{name}.{os.getpid()}.part{SUFFIX}"
-        making.make(part, files, scale)
+        making.make(part, files, parameters, tokenizer, limits, scale, chat=chat, rows_only=rows_only)
         for number in range(len(files)):
             if spool_path(part, number).exists():
                 spool_path(part, number).replace(spool_path(target, number))
@@ -126,47 +137,67 @@ class _Building:
             found.append(IndexedFile(path.absolute(), stat.st_size, stat.st_ctime_ns, digest.hexdigest()))
         return found
 
-    def make(self, target: Path, files: list[IndexedFile], scale: Scale | None) -> None:
+    def make(
+        self,
+        target: Path,
+        files: list[IndexedFile],
+        parameters: dict[str, Any],
+        tokenizer: Path | None,
+        limits: Limits | None,
+        scale: Scale | None,
+        *,
+        chat: bool,
+        rows_only: bool,
+    ) -> None:
         """Write the whole index to `target`."""
         os.close(os.open(target, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
-        db = sqlite3.connect(target, isolation_level=None)
-        try:
+        with (
+            contextlib.closing(sqlite3.connect(target, isolation_level=None)) as db,
+            tempfile.TemporaryDirectory(prefix=f"{target.name.removesuffix(SUFFIX)}-", dir=target.parent) as space,
+        ):
             # Nothing reads it before it is whole, and what is cut short is thrown away.
             db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32000;")
             db.executescript(SCHEMA)
             db.execute("BEGIN")
-            reading = _Reading(self, db, target)
-            for number, file in enumerate(files):
-                files[number] = reading.file(number, file)
-            for file in files:
-                stat = file.path.stat()
-                if (stat.st_size, stat.st_ctime_ns) != (file.size, file.changed_ns):
-                    raise UserError(f"{printable(str(file.path))} changed while it was read: check it again")
-            scales = _normalize(db, reading.score_fields, scale)
+            looking = None if rows_only else Looking(Path(space), tokenizer, chat=chat, leaks=len(files) > 1)
+            with contextlib.closing(looking) if looking is not None else contextlib.nullcontext():
+                reading = _Reading(self, db, target, looking)
+                for number, file in enumerate(files):
+                    files[number] = reading.file(number, file)
+                for file in files:
+                    stat = file.path.stat()
+                    if (stat.st_size, stat.st_ctime_ns) != (file.size, file.changed_ns):
+                        raise UserError(f"{printable(str(file.path))} changed while it was read: check it again")
+                scales = _normalize(db, reading.score_fields, scale)
+                self.tell(0, 1, "sorting")
+                db.execute("CREATE INDEX pairs_by_text ON pairs (prompt, chosen, rejected)")
+                if looking is not None:
+                    comparing = Comparing(db, target, files, self.tell, self.check_stop)
+                    comparing.texts()
+                    comparing.lengths(limits)
+                    comparing.near_duplicates(looking)
+                db.execute("CREATE INDEX findings_by_pair ON findings (pair)")
             meta = {
                 "format": FORMAT,
+                "parameters": parameters,
                 "files": [as_json(file) for file in files],
                 "pairs": reading.pairs,
                 "bad": sum(reading.bad.values()),
                 "score_fields": reading.score_fields,
                 "scales": scales,
-                "looked_for": [],
+                "looked_for": [] if looking is None else looked_for(tokenizer, limits, files),
             }
             db.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in meta.items()])
-            self.tell(0, 1, "sorting")
-            db.execute("CREATE INDEX pairs_by_text ON pairs (prompt, chosen, rejected)")
-            db.execute("CREATE INDEX findings_by_pair ON findings (pair)")
             db.execute("COMMIT")
             self.check_stop()
-        finally:
-            db.close()
 
 
 class _Reading:
     """The pass over the files."""
 
-    def __init__(self, building: _Building, db: sqlite3.Connection, target: Path) -> None:
+    def __init__(self, building: _Building, db: sqlite3.Connection, target: Path, looking: Looking | None) -> None:
         self._building = building
+        self._looking = looking
         self._db = db
         self._target = target
         self.pairs = 0
@@ -177,7 +208,7 @@ class _Reading:
     def file(self, number: int, file: IndexedFile) -> IndexedFile:
         """Read one file; returns it with what is known of it then."""
         first = self.pairs
-        batch: list[_Values] = []
+        batch: list[tuple[int, Pair]] = []
         bad: list[_Values] = []
         spool: BinaryIO | None = None
         name, rows, at = printable(file.path.name), 0, 0
@@ -195,7 +226,7 @@ class _Reading:
                         if spool is None:
                             spool = stack.enter_context(_create(spool_path(self._target, number)))
                         row = _spool(spool, line, row)
-                    batch.append((self.pairs, number, *self._measured(row)))
+                    batch.append((number, row))
                     self.pairs += 1
                 if len(batch) + len(bad) >= BATCH:
                     self._write(batch, bad)
@@ -205,41 +236,57 @@ class _Reading:
         self._building.tell(file.size, file.size, f"reading {name}, {rows:,} rows")
         return replace(file, pairs=self.pairs - first, spooled=spool is not None)
 
-    def _measured(self, pair: Pair) -> _Values:
-        prompt, chosen, rejected = text_key(pair.prompt), text_key(pair.chosen), text_key(pair.rejected)
-        fields = gap = None
-        if pair.chosen_score is not None and pair.rejected_score is not None:
-            if pair.score_fields not in self.score_fields:
-                self.score_fields.append(pair.score_fields)
-            fields = self.score_fields.index(pair.score_fields)
-            # Scores are decimal numbers: 0.95 - 0.8 is 0.15, which in binary it is not.
-            gap = float(Decimal(repr(pair.chosen_score)) - Decimal(repr(pair.rejected_score)))
-        return (
-            pair.line,
-            pair.offset,
-            pair.length,
-            text_hash(prompt),
-            text_hash(f"{prompt}\x1d{chosen}"),
-            text_hash(f"{prompt}\x1d{rejected}"),
-            len(prompt),
-            len(chosen),
-            len(rejected),
-            None,
-            None,
-            None,
-            pair.chosen_score,
-            pair.rejected_score,
-            fields,
-            gap,
-        )
-
-    def _write(self, pairs: list[_Values], bad: list[_Values]) -> None:
-        self._db.executemany(_INSERT, pairs)
+    def _write(self, batch: list[tuple[int, Pair]], bad: list[_Values]) -> None:
+        """Measure pairs and write them and the bad rows to the index."""
+        first = self.pairs - len(batch)
+        pairs = [pair for _, pair in batch]
+        texts = [Texts(text_key(pair.prompt), text_key(pair.chosen), text_key(pair.rejected)) for pair in pairs]
+        tokens = self._looking.tokens(pairs) if self._looking is not None else [(None, None, None)] * len(pairs)
+        self._db.executemany(
+            _INSERT,
+            [
+                (first + at, number, pair.line, pair.offset, pair.length, *_hashes(texts[at]), *map(len, texts[at]),
+                 *tokens[at], pair.chosen_score, pair.rejected_score, *self._gap(pair))
+                for at, (number, pair) in enumerate(batch)
+            ],
+        )  # fmt: skip
+        if self._looking is not None:
+            write_findings(self._db, self._looking.look(first, texts))
         self._db.executemany(
             "INSERT INTO bad_rows (file, line, offset, length, kind, field, reason) VALUES (?, ?, ?, ?, ?, ?, ?)", bad
         )
-        pairs.clear()
+        batch.clear()
         bad.clear()
+
+    def _gap(self, pair: Pair) -> tuple[int | None, float | None]:
+        """The number of the score fields, and the gap on their own scale."""
+        if pair.chosen_score is None or pair.rejected_score is None:
+            return None, None
+        if pair.score_fields not in self.score_fields:
+            self.score_fields.append(pair.score_fields)
+        # Scores are decimal numbers: 0.95 - 0.8 is 0.15, which in binary it is not.
+        gap = float(Decimal(repr(pair.chosen_score)) - Decimal(repr(pair.rejected_score)))
+        return self.score_fields.index(pair.score_fields), gap
+
+
+def _hashes(texts: Texts) -> tuple[int, int, int]:
+    """Of the prompt, and of both responses to that prompt."""
+    prompt = text_hash(texts.prompt)
+    return prompt, text_hash(f"{texts.prompt}\x1d{texts.chosen}"), text_hash(f"{texts.prompt}\x1d{texts.rejected}")
+
+
+def _tokenizer_sha256(folder: Path) -> str:
+    """Of what decides how a model's folder cuts text into tokens.
+
+    Raises:
+        UserError: it has no tokenizer.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        raise UserError(f"{printable(str(folder))} has no tokenizer.json: name a model's folder")
+    digest = hashlib.sha256()
+    for file in sorted({*folder.glob("tokenizer*.json"), *folder.glob("chat_template*")}):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _create(path: Path) -> BinaryIO:
