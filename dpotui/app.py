@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 from rich.text import Text
@@ -28,10 +29,12 @@ from core.store import Database, open_store, runs
 from core.text import printable
 from core.workspace import Workspace
 from dpotui import theme
+from dpotui.browse.narrowing import EVERYTHING, Narrowing
 from dpotui.live import Poller, Probe, Snapshot, probe_engine
 from dpotui.notices import notices
 from dpotui.paint import Painted, Painter
 from dpotui.palette import WorkbenchCommands
+from dpotui.screens.data import DataScreen
 from dpotui.screens.gates import GatesScreen
 from dpotui.screens.hardware import HardwareScreen
 from dpotui.screens.keys import keys_screen
@@ -65,6 +68,7 @@ class Workbench(App[None]):
         "Stage": StageScreen,
         "Gates": GatesScreen,
         "Runs": RunsScreen,
+        "Data": DataScreen,
         "Hardware": HardwareScreen,
     }
     DEFAULT_MODE = "Plan"
@@ -76,6 +80,7 @@ class Workbench(App[None]):
         Binding("2", "mode('Stage')", "Stage", show=False, id="app.stage"),
         Binding("3", "mode('Gates')", "Gates", show=False, id="app.gates"),
         Binding("4", "mode('Runs')", "Runs", show=False, id="app.runs"),
+        Binding("5", "mode('Data')", "Data", show=False, id="app.data"),
         Binding("7", "mode('Hardware')", "Hardware", show=False, id="app.hardware"),
         Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
         Binding("q", "leave", "Leave", id="app.leave"),
@@ -168,6 +173,11 @@ class Workbench(App[None]):
     async def open_item(self, item_id: str) -> None:
         await self.switch_mode("Plan")
         cast(PlanScreen, self.mode_screen).open_item(item_id)
+
+    async def open_data(self, path: Path, narrowing: Narrowing = EVERYTHING) -> None:
+        """Browse a file of data, narrowed."""
+        await self.switch_mode("Data")
+        cast(DataScreen, self.mode_screen).open_file(path, narrowing)
 
     def start_run(self, action: Action) -> None:
         self.push_screen(Start(action), self.run_started)

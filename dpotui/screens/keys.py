@@ -17,6 +17,8 @@ _GROUPS = (
     ("Items", ("item",)),
     ("Charts", ("charts",)),
     ("Log", ("log",)),
+    ("Data", ("data",)),
+    ("Pair", ("pair",)),
     ("Voting", ("vote",)),
     ("Lists", ("list", "card")),
 )

@@ -14,7 +14,7 @@ from dpotui.stages import STAGES
 from dpotui.widgets.lines import Lines
 
 # By their keys.
-MODES = {"1": "Plan", "2": "Stage", "3": "Gates", "4": "Runs", "7": "Hardware"}
+MODES = {"1": "Plan", "2": "Stage", "3": "Gates", "4": "Runs", "5": "Data", "7": "Hardware"}
 
 
 class Status(Lines):
@@ -89,14 +89,23 @@ class Tabs(Lines):
         self.show()
 
     def row(self, y: int, width: int) -> Sequence[Span]:
-        spans: list[Span] = []
-        for key, mode in MODES.items():
-            here = mode == self._mode
-            spans += [(f" {key}", "mark" if here else "key"), (f" {mode} ", "mark" if here else "")]
         right: list[Span] = []
         for pane in self._panes:
             right += [(f" {pane} ", "here" if pane == self._pane else "dim")]
         if self._note and not self._panes:
             right = [(self._note + " ", "dim")]
-        pad = width - sum(cell_len(text) for text, _ in [*spans, *right])
-        return [*spans, (" " * pad, ""), *right] if pad >= 0 else spans
+        # On a narrow screen with many panes the names of the other modes give way.
+        for behind, named in ((" ", True), ("", True), ("", False)):
+            spans = self._modes(behind, named)
+            pad = width - sum(cell_len(text) for text, _ in [*spans, *right])
+            if pad >= 0:
+                return [*spans, (" " * pad, ""), *right]
+        return self._modes(" ", True)
+
+    def _modes(self, behind: str, named: bool) -> list[Span]:
+        spans: list[Span] = []
+        for key, mode in MODES.items():
+            here = mode == self._mode
+            name = f" {mode}{' ' if here else behind}" if named or here else ""
+            spans += [(f" {key}", "mark" if here else "key"), (name, "mark" if here else "")]
+        return spans

@@ -41,8 +41,8 @@ class Table(Lines, can_focus=True):
         Binding("down,j", "move(1)", "Down", show=False, id="list.down"),
         Binding("pageup", "page(-1)", "Page up", show=False, id="list.page-up"),
         Binding("pagedown", "page(1)", "Page down", show=False, id="list.page-down"),
-        Binding("home", "move(-1000000)", "First", show=False, id="list.first"),
-        Binding("end", "move(1000000)", "Last", show=False, id="list.last"),
+        Binding("home", "move(-1000000000)", "First", show=False, id="list.first"),
+        Binding("end", "move(1000000000)", "Last", show=False, id="list.last"),
         Binding("enter", "choose", "Details", id="list.choose"),
     ]
 

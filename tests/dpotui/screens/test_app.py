@@ -11,6 +11,9 @@ from textual.widgets import Input
 from core.store import facts, runs
 from core.store.facts import Fact
 from dpotui.app import Workbench
+from dpotui.screens.data import DataScreen
+from dpotui.screens.data_find import FindsRows
+from dpotui.screens.data_narrow import NarrowsRows
 from dpotui.screens.gates import GatesScreen
 from dpotui.screens.hardware import HardwareScreen
 from dpotui.screens.plan import PlanScreen
@@ -20,6 +23,7 @@ from dpotui.widgets.card import Card
 from dpotui.widgets.charts import Charts
 from dpotui.widgets.checklist import ChecklistTree
 from dpotui.widgets.log import Log
+from dpotui.widgets.rowview import RowView
 from dpotui.widgets.table import Table
 from tests.dpotui import scene
 from tests.dpotui.screens.conftest import Scene
@@ -28,7 +32,7 @@ from tests.dpotui.screens.conftest import Scene
 async def test_modes_keep_their_place(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
-        for key, mode in (("2", "Stage"), ("3", "Gates"), ("4", "Runs"), ("7", "Hardware"), ("1", "Plan")):
+        for mode, key in {"Stage": "2", "Gates": "3", "Runs": "4", "Data": "5", "Hardware": "7", "Plan": "1"}.items():
             await pilot.press(key)
             assert mode == app.mode_screen.MODE
         await pilot.press("2", "tab", "1", "2")
@@ -56,7 +60,7 @@ async def test_stages_are_walked_with_brackets_and_arrows(busy: Scene) -> None:
 async def test_the_status_line_says_it_all(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
-        for key in "12347":
+        for key in "123457":
             await pilot.press(key)
             await scene.settled(pilot)
             status = scene.words(app).splitlines()[0]
@@ -137,6 +141,10 @@ async def test_charts_zoom_smooth_and_log(busy: Scene) -> None:
         GatesScreen,
         RunsScreen,
         HardwareScreen,
+        NarrowsRows,
+        FindsRows,
+        DataScreen,
+        RowView,
         ChecklistTree,
         Charts,
         Log,
@@ -160,7 +168,7 @@ def test_every_binding_has_an_id_and_an_action(owner: Any) -> None:
 async def test_the_footer_fits_and_keys_are_all_listed(busy: Scene, size: tuple[int, int]) -> None:
     async with scene.bench(busy.workspace).run_test(size=size) as pilot:
         app = await scene.settled(pilot)
-        for key in "12347":
+        for key in "123457":
             await pilot.press(key)
             await scene.settled(pilot)
             await pilot.pause()
@@ -227,7 +235,7 @@ async def test_a_gates_file_that_cannot_be_read_is_said(empty: Scene) -> None:
 async def test_any_size_is_borne(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
-        for key in "12347":
+        for key in "123457":
             await pilot.press(key)
             await scene.settled(pilot)
             for size in ((200, 60), (20, 5), (1, 1), (119, 24), (120, 24), (300, 100), (80, 24)):
