@@ -109,7 +109,7 @@ def writing(
             writer.flush()
             os.fsync(handle)
         for parent, (_, before) in zip(parents, known, strict=True):
-            if _stamp(parent) != before:
+            if stamp(parent) != before:
                 raise UserError(f"{printable(str(parent))} changed while it was read: run it again")
         document = {
             "format": 1,
@@ -192,7 +192,8 @@ def _unwritable(name: str, error: OSError) -> UserError:
     return UserError(f"{name} cannot be written ({error.strerror or error}): name another file")
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+def stamp(path: Path) -> tuple[int, ...] | None:
+    """What tells a file that was left alone from one that was written to; None where there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -202,7 +203,7 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 def _parent(path: Path, parent: Path) -> tuple[dict[str, str], tuple[int, ...] | None]:
     """What the manifest says of a parent, and by what to tell that it did not change meanwhile."""
-    before = _stamp(parent)
+    before = stamp(parent)
     try:
         digest = file_sha256(parent)
     except OSError as error:
