@@ -112,7 +112,7 @@ def measure_gap(
         return GapFound(None, None, reason or "there are no valid pairs", valid, bad, valid)
     if not found[source]:
         return GapFound(None, None, _NOTHING[source] if valid else "there are no valid pairs", valid, bad, valid)
-    gap, reason = gap_of(found[source], valid, scale if source == "fields" else (0.0, 1.0))
+    gap, reason = gap_of(found[source], valid, scale if source == "fields" else None)
     scored = sum(len(scores.gaps) for scores in found[source].values())
     return GapFound(source, gap, reason, valid, bad, valid - scored)
 
