@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.data.lines import open_regular
 from core.errors import UserError
 from core.text import printable
 
 
 def refuse_overwriting(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Hold every output to a name of its own, and to none that leads to a file that is read.
+    """Hold every output to a name of its own, and to none that leads to a file that is read; the first of those must be
+    there.
 
     Raises:
-        UserError: one does; nothing was written yet.
+        UserError: nothing was written yet.
     """
+    open_regular(inputs[0], printable(str(inputs[0]))).close()
     for number, output in enumerate(outputs):
         for source in inputs:
             if _same(output, source):
