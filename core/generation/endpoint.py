@@ -6,6 +6,7 @@ from the environment when the client is made, sent in one header, and cut out of
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -79,7 +80,7 @@ class Endpoint:
         self._context = ssl.create_default_context() if self._secure else None
         self._pace = _Pace(judge.requests_per_minute)
         self._stop = threading.Event()
-        self._open: set[http.client.HTTPConnection] = set()
+        self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self.requests = 0
         self.retries = 0
@@ -95,12 +96,8 @@ class Endpoint:
         """Let go of everything that waits or is under way; `complete` raises Aborted from now on."""
         self._stop.set()
         with self._lock:
-            for connection in self._open:
-                if connection.sock is not None:
-                    try:
-                        connection.sock.shutdown(socket.SHUT_RDWR)
-                    except OSError:
-                        continue
+            for sock in self._open:
+                _hang_up(sock)
 
     def complete(self, question: str) -> str:
         """The model's answer to a user's message, at temperature 0.
@@ -142,16 +139,22 @@ class Endpoint:
         deadline = time.monotonic() + self._judge.timeout_seconds
         connection = self._connection()
         with self._lock:
-            self._open.add(connection)
             self.requests += 1
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "dpotui"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         # http.client's own timeout is for each wait; a server that drips must not hold a request for ever.
         guard: threading.Timer | None = None
+        sock: Any = None
         try:
             connection.connect()
-            guard = threading.Timer(max(0.01, deadline - time.monotonic()), _hang_up, (connection,))
+            # The connection lets go of its socket when the last answer of a connection begins.
+            sock = connection.sock
+            with self._lock:
+                self._open.add(sock)
+            if self._stop.is_set():
+                raise Aborted
+            guard = threading.Timer(max(0.01, deadline - time.monotonic()), _hang_up, (sock,))
             guard.daemon = True
             guard.start()
             connection.request("POST", self._path, body, headers)
@@ -170,7 +173,7 @@ class Endpoint:
             if guard is not None:
                 guard.cancel()
             with self._lock:
-                self._open.discard(connection)
+                self._open.discard(sock)
             connection.close()
         if time.monotonic() >= deadline:
             raise _Again(f"no whole answer in {self._judge.timeout_seconds:g} s")
@@ -299,13 +302,10 @@ class _Pace:
             stop.wait(at - now)
 
 
-def _hang_up(connection: http.client.HTTPConnection) -> None:
-    sock: Any = connection.sock
-    if sock is not None:
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
+def _hang_up(sock: Any) -> None:
+    # One that is closed already cannot be shut down, which is as well.
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _key(name: str | None, environment: os._Environ[str] | dict[str, str]) -> str:

@@ -182,7 +182,8 @@ def pairs(
             found.append(made)
     found.sort(key=lambda made: -made.gap)
     most = rules.max_pairs_per_prompt or len(found)
-    left["over_max"] += len(found[most:])
+    if found[most:]:
+        left["over_max"] += len(found[most:])
     return found[:most]
 
 

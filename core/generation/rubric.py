@@ -72,7 +72,7 @@ def read_rubric(path: Path) -> Rubric:
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror or error}") from error
     headings = list(_HEADING.finditer(text))
-    ends = [heading.start() for heading in headings[1:]] + [len(text)]
+    ends = [*(heading.start() for heading in headings), len(text)][1:]
     found = {h[1].lower(): (h, text[h.end() : end].strip()) for h, end in zip(headings, ends, strict=True)}
     for heading, holes in _WANTED.items():
         if heading not in found:
