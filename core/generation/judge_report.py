@@ -10,7 +10,7 @@ from typing import Any
 
 from core.config.judge import Pairing
 from core.data.agreement import Agreement, agreement
-from core.evaluation.intervals import wilson
+from core.intervals import wilson
 from core.generation.groups import Group
 from core.generation.pairing import Made, Opinion, cyclic, pairs
 

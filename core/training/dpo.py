@@ -14,7 +14,7 @@ import numpy as np
 
 from core.data.batches import Batch, Size, arrays, collate, in_order
 from core.data.tokenize import Tokens
-from core.evaluation.intervals import Z
+from core.intervals import Z
 from core.generation.sampling import sample
 from core.models.reference import Reference
 from core.training.forward import Inputs, PairForward, Parts, from_numbers, put_together, take_apart, to_numbers

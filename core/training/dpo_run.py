@@ -14,7 +14,7 @@ from core.config import DPOConfig
 from core.data.batches import examples_per_batch
 from core.data.tokenize import Tokens
 from core.errors import UserError
-from core.evaluation.intervals import mean_interval, wilson
+from core.intervals import mean_interval, wilson
 from core.models.adapters import make_trainable, save_adapters
 from core.models.load import LanguageModel, resolve
 from core.models.reference import AdapterOff, Reference, WeightsFromDisk

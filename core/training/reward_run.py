@@ -15,7 +15,7 @@ from core.data.jsonl import BadRow
 from core.data.pairs import Pair, read_pairs
 from core.data.tokenize import refuse_unknown_tokens
 from core.errors import UserError
-from core.evaluation.intervals import difference, wilson
+from core.intervals import difference, wilson
 from core.models.adapters import make_trainable
 from core.models.load import resolve
 from core.models.reward_folder import LoadedReward, RewardSettings, save_reward, start_reward

@@ -14,7 +14,7 @@ from core import checklist, gates
 from core.data.pairs import read_pairs
 from core.engine.client import submit
 from core.errors import UserError
-from core.evaluation.intervals import wilson
+from core.intervals import wilson
 from core.models.load import load
 from core.models.reward_folder import load_reward
 from core.store import Database, artifacts, facts, log, metrics, runs

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from core.evaluation.intervals import difference, mean_interval, wilson
+from core.intervals import difference, mean_interval, wilson
 
 
 @pytest.mark.parametrize(
