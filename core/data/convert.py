@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from core.data.formats import SPEAKER_OF, STRENGTH_FIELDS, helpsteer_prompt, number, strength_of, write_transcript
+from core.data.formats import (
+    SPEAKER_OF,
+    STRENGTH_FIELDS,
+    helpsteer_prompt,
+    is_transcript,
+    number,
+    strength_of,
+    write_transcript,
+)
 from core.data.jsonl import BadRow, Row, read_rows
 from core.data.manifest import writing
 from core.data.messages import Message, Refused, Text, as_messages, text_key, text_of
@@ -47,7 +56,16 @@ class Converted:
     examples: tuple[BadRow, ...]  # the first ones
 
 
-def convert(path: Path, out: Path, to: str, *, score: str | None = None, command: str = "data convert") -> Converted:
+def convert(
+    path: Path,
+    out: Path,
+    to: str,
+    *,
+    score: str | None = None,
+    prompt: str | None = None,
+    common_text: bool = False,
+    command: str = "data convert",
+) -> Converted:
     """Write the pairs of a file in another format, in their order, with their scores and other fields.
 
     Reads what `read_pairs` reads, and sets of scored responses of which it makes pairs, best against worst:
@@ -58,6 +76,8 @@ def convert(path: Path, out: Path, to: str, *, score: str | None = None, command
         to: one of FORMATS.
         score: which score of a response counts (default: `overall_score` of UltraFeedback, `helpfulness` of HelpSteer;
             `annotations` is the mean of UltraFeedback's ratings of aspects).
+        prompt: the field that holds the prompt, where it has another name.
+        common_text: where chosen and rejected are text and there is no prompt, it is what both begin with.
 
     Raises:
         UserError: the file cannot be read to its end, nothing in it can be written so, or `out` cannot be written.
@@ -67,9 +87,12 @@ def convert(path: Path, out: Path, to: str, *, score: str | None = None, command
     refuse_overwriting([out], [path])
     left_out: Counter[str] = Counter()
     examples: list[BadRow] = []
-    parameters = {"to": to, **({"score": score} if score else {})}
+    parameters: dict[str, Any] = {"to": to}
+    parameters |= {"score": score} if score else {}
+    parameters |= {"prompt": prompt} if prompt else {}
+    parameters |= {"common_text": True} if common_text else {}
     with writing(out, command=command, parameters=parameters, parents=[path]) as writer:
-        for row in _rows(path, score):
+        for row in _rows(_prompted(path, prompt, common_text), score):
             made = row if isinstance(row, BadRow) else _convert(row, to)
             if not isinstance(made, BadRow):
                 try:
@@ -177,10 +200,35 @@ _WRITERS: Mapping[str, Callable[[Pair], dict[str, Any]]] = {
 # Reading sets of scored responses
 
 
-def _rows(path: Path, score: str | None) -> Iterator[Row | BadRow]:
+def _prompted(path: Path, name: str | None, common_text: bool) -> Iterator[Row | BadRow]:
+    """The rows, with their prompt under its name."""
+    for row in read_rows(path):
+        if isinstance(row, Row):
+            fields = row.fields
+            if name is not None and name != "prompt" and name in fields:
+                fields["prompt"] = fields.pop(name)
+            if common_text and fields.get("prompt") is None:
+                _take_common_text(fields)
+        yield row
+
+
+def _take_common_text(fields: dict[str, Any]) -> None:
+    """Take the prompt off two texts as TRL's `extract_prompt` does: what both begin with, but for a space at its end."""
+    chosen, rejected = fields.get("chosen"), fields.get("rejected")
+    if not isinstance(chosen, str) or not isinstance(rejected, str) or is_transcript(chosen):
+        return
+    alike = takewhile(lambda two: two[0] == two[1], zip(chosen, rejected, strict=False))
+    shared = sum(1 for _ in alike)
+    if shared and chosen[shared - 1] == " ":
+        shared -= 1
+    if shared:
+        fields |= {"prompt": chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
+
+
+def _rows(rows: Iterable[Row | BadRow], score: str | None) -> Iterator[Row | BadRow]:
     """The rows, each a pair of its own; responses with scores are brought to that, best against worst."""
     group: list[Row] = []
-    for row in read_rows(path):
+    for row in rows:
         part = isinstance(row, Row) and _is_one_response(row.fields)
         if group and not (part and len(group) < _MOST_RESPONSES and _same_prompt(row, group[0])):
             yield _of_group(group, score)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,8 @@ _NAMES = {
     "context", "text", "input", "output", "response_1", "response1", "response_a",
 }  # fmt: skip
 _LISTS = ("[{", "[ {")
+# What bytes that are no UTF-8 were read as.
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 def csv_lines(path: Path) -> Iterator[Line]:
@@ -129,7 +132,7 @@ def _line(header: list[str], cells: list[str], source: _Source) -> Line:
         return source.bad("csv", f"{len(cells)} cells, where the first line names {len(header)} columns")
     fields: dict[str, Any] = {}
     for column, cell in zip(header, cells, strict=True):
-        if any("\udc80" <= character <= "\udcff" for character in cell) if not cell.isascii() else False:
+        if _NO_UTF8.search(cell):
             return source.bad("encoding", f"{one_line(column, 40)} is not UTF-8 text")
         fields[column] = cell
         if cell.startswith(_LISTS):

@@ -15,6 +15,8 @@ from core.text import one_line, printable
 # What a batch may take when it is unpacked, by what the file says of itself.
 _BATCH_BYTES = 32 * 1024 * 1024
 _BATCH_ROWS = 1024
+# A column is read in pieces: whole, those of a file with one large row group would all be in memory.
+_READ_BYTES = 1 << 20
 
 
 def parquet_lines(path: Path) -> Iterator[Line]:
@@ -33,7 +35,7 @@ def parquet_lines(path: Path) -> Iterator[Line]:
         ) from None
     number = 0
     try:
-        with parquet.ParquetFile(path, pre_buffer=False) as file:
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_READ_BYTES) as file:
             for batch in file.iter_batches(batch_size=_batch_rows(file.metadata)):
                 columns = [(column, _values(batch.column(at), arrow)) for at, column in enumerate(batch.schema.names)]
                 for index in range(batch.num_rows):

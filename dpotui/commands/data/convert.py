@@ -23,15 +23,23 @@ _SHOWN = 5
     help="Which score decides, where a row has several (default: overall_score of UltraFeedback, helpfulness of"
     " HelpSteer).",
 )
+@click.option("--prompt", metavar="FIELD", help="The field that holds the prompt, such as question (default: prompt).")
+@click.option(
+    "--common-text",
+    is_flag=True,
+    help="Rows of text without a prompt: take what chosen and rejected both begin with, as TRL does.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def command(file: Path, to: str, out: Path, score: str | None, as_json: bool) -> None:
+def command(
+    file: Path, to: str, out: Path, score: str | None, prompt: str | None, common_text: bool, as_json: bool
+) -> None:
     """Write the pairs of FILE in another format.
 
     FILE is any that 'data check' reads (JSONL, also gzip; CSV; Parquet), or a set of scored responses: UltraFeedback,
     distilabel, HelpSteer; of those the best and the worst response to each prompt become a pair. A row is left out
     where the other format has no place for it, or where it would be read back as something else.
     """
-    done = convert(file, out, to, score=score)
+    done = convert(file, out, to, score=score, prompt=prompt, common_text=common_text)
     if as_json:
         rows = [{"line": bad.line, "kind": bad.kind, "reason": bad.reason} for bad in done.examples]
         document = {"rows": done.rows, "written": done.written, "left_out": done.left_out, "examples": rows}

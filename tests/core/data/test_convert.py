@@ -67,6 +67,32 @@ def test_what_is_told_again_in_other_fields_is_not_kept(tmp_path: Path) -> None:
     assert set(one(tmp_path, "ours", row)) == {"prompt", "chosen", "rejected", "prompt_id"}
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "expected"),
+    [
+        ("The sky is blue.", "The sky is green.", ("The sky is", " blue.", " green.")),
+        ("Say:\nyes", "Say:\nno", ("Say:\n", "yes", "no")),
+    ],
+)
+def test_the_prompt_of_plain_text_is_what_both_begin_with(
+    tmp_path: Path, chosen: str, rejected: str, expected: tuple[str, ...]
+) -> None:
+    source, out = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    source.write_text(json.dumps({"chosen": chosen, "rejected": rejected}))
+    convert(source, out, "trl", common_text=True)
+    assert tuple(json.loads(out.read_text()).values()) == expected
+    with pytest.raises(UserError, match="prompt is missing"):
+        convert(source, out, "trl")
+
+
+def test_the_prompt_may_have_another_name(tmp_path: Path) -> None:
+    source, out = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    source.write_text(json.dumps({"system": "", "question": "q", "chosen": "a", "rejected": "b"}))
+    convert(source, out, "ours", prompt="question")
+    assert json.loads(out.read_text()) == {"prompt": "q", "chosen": "a", "rejected": "b", "system": ""}
+    assert json.loads(manifest_path(out).read_text())["made_by"]["parameters"] == {"to": "ours", "prompt": "question"}
+
+
 # Left out
 
 
