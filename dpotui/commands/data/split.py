@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -140,7 +139,7 @@ def _people(done: Split, run: str | None) -> None:
             f"  {printable(part.path.name)}"
         )
     for note in done.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {note}")
     leaks = done.leaks
     click.echo(
         f"searched after writing: {leaks.exact} prompts and {leaks.near} near-duplicates (Jaccard {done.threshold:g}"
@@ -150,4 +149,3 @@ def _people(done: Split, run: str | None) -> None:
         click.echo("not every prompt was compared with every other: too many are alike")
     if run is not None:
         click.echo(f"recorded as {run}")
-    sys.stdout.flush()
