@@ -213,7 +213,7 @@ def _prompted(path: Path, name: str | None, common_text: bool) -> Iterator[Row |
 
 
 def _take_common_text(fields: dict[str, Any]) -> None:
-    """Take the prompt off two texts as TRL's `extract_prompt` does: what both begin with, but for a space at its end."""
+    """Take the prompt off two texts as TRL's `extract_prompt` does: what both begin with, less a space at its end."""
     chosen, rejected = fields.get("chosen"), fields.get("rejected")
     if not isinstance(chosen, str) or not isinstance(rejected, str) or is_transcript(chosen):
         return
