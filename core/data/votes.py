@@ -108,6 +108,10 @@ def pace(times: Sequence[float]) -> tuple[float, float | None]:
     return seconds, 60 * len(worked) / seconds if seconds > 0 else None
 
 
+def votes_words(count: int) -> str:
+    return f"{count:,} vote{'' if count == 1 else 's'}"
+
+
 def guidelines_fact(workspace: Workspace) -> Fact:
     """Whether the guidelines for annotators were written: the template is none."""
     path = workspace.path(GUIDELINES)
@@ -123,6 +127,10 @@ def guidelines_fact(workspace: Workspace) -> Fact:
     return Fact("data.guidelines", 1.0, source=f"{GUIDELINES}, {words} words", inputs=inputs)
 
 
+def _pairs(count: int) -> str:
+    return f"{count:,} pair{'' if count == 1 else 's'}"
+
+
 def facts_of(db: Database, workspace: Workspace, relative: str) -> list[Fact]:
     """What the votes on a file come to: their number, the agreement of those who voted, the guidelines."""
     votes = of_file(db, relative)
@@ -130,13 +138,13 @@ def facts_of(db: Database, workspace: Workspace, relative: str) -> list[Fact]:
     tallies = tally_of(votes)
     people = {vote.who for vote in votes if vote.choice != "skip"}
     total = sum(tally.votes for tally in tallies.values())
-    told = f"{total} by {len(people)} {'person' if len(people) == 1 else 'people'} on {len(tallies)} pairs"
+    told = f"{total} by {len(people)} {'person' if len(people) == 1 else 'people'} on {_pairs(len(tallies))}"
     cast = Fact("data.votes", float(total), "votes", n=total, source=f"{relative}: {told}", text=told, inputs=inputs)
     found = agreement_of(votes)
     observed = f", observed {found.observed:.2f}" if found.observed is not None else ""
-    words = f"{found.kind}'s kappa, {found.coders} people, {found.items} pairs{observed}"
+    words = f"{found.kind}'s kappa, {found.coders} people, {_pairs(found.items)}{observed}"
     low = sum(is_low(tally) for tally in tallies.values())
-    source = f"{relative}: {words}, {low} pairs of low agreement" if found.items else f"{relative}: {found.reason}"
+    source = f"{relative}: {words}, {_pairs(low)} of low agreement" if found.items else f"{relative}: {found.reason}"
     if found.items and found.reason:
         source += f"; {found.reason}"
     text = f"{found.kappa:.2f} ({words})" if found.kappa is not None else None

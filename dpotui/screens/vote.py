@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.cells import cell_len
-from textual import on, work
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
-from textual.widgets import Input
 
 from core.data import votes as counting
 from core.data.votes_order import Ballots, Stopped, gather
@@ -30,6 +29,7 @@ from dpotui.screens.vote_text import VoteText
 from dpotui.widgets.card import BLANK, Entry
 from dpotui.widgets.footer import Keys
 from dpotui.widgets.lines import Lines
+from dpotui.wrap import wrap
 
 if TYPE_CHECKING:
     from dpotui.app import Workbench
@@ -92,15 +92,28 @@ class VoteFoot(Lines):
         super().__init__()
         self._session: Session | None = None
         self._words = ""
+        self._typed: str | None = None
 
     def fill(self, session: Session, words: str = "") -> None:
         self._session, self._words = session, words
+        self.show()
+
+    def type_note(self, typed: str | None) -> None:
+        """Show a note as it is typed; None when that is over."""
+        self._typed = typed
         self.show()
 
     def row(self, y: int, width: int) -> Sequence[Span]:
         session = self._session
         if session is None or session.ballot is None:
             return [(f" {self._words}", "dim")]
+        if self._typed is not None:
+            hint = "enter keeps · esc does not "
+            room = max(8, width - len(hint) - 8)
+            # The end of a long one is what is being written.
+            shown = one_line(self._typed[-room:], room) + (" " if self._typed.endswith(" ") else "")
+            pad = width - 7 - cell_len(shown) - len(hint)
+            return [(" note ", "key"), (shown, ""), ("▏", "accent"), (" " * max(0, pad), ""), (hint, "dim")]
         sure = session.confidence
         spans: list[Span] = [(" 1-5", "key"), (" how sure ", "dim")]
         spans.append((f"{'●' * sure}{'○' * (5 - sure)} {sure}" if sure else "○○○○○ –", "" if sure else "dim"))
@@ -124,9 +137,6 @@ class VoteScreen(ModalScreen[None]):
     DEFAULT_CSS = """
     VoteScreen {
         background: $background; layout: vertical; overflow: hidden;
-        & > Input { border: none; height: 1; padding: 0 1; background: $panel; display: none; dock: bottom; }
-        & > Input.-open { display: block; }
-        & > Input:focus { border: none; background-tint: $foreground 0%; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -157,7 +167,7 @@ class VoteScreen(ModalScreen[None]):
         Binding("home", "move(-1000000000)", "First line", show=False, id="vote.first"),
         Binding("end", "move(1000000000)", "Last line", show=False, id="vote.last"),
         Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
-        Binding("q,escape", "leave", "Back", key_display="q", tooltip="Leave; every vote is saved", id="app.leave"),
+        Binding("q,escape", "leave", "Back", tooltip="Leave; every vote is saved", id="app.leave"),
     ]  # fmt: skip
 
     def __init__(
@@ -180,11 +190,8 @@ class VoteScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         yield VoteHead(str(self._voting.path))
-        yield VoteText()
+        yield VoteText(self._noted)
         yield VoteFoot()
-        note = Input(placeholder="a note on this comparison; enter keeps it, escape does not")
-        note.cursor_blink = False
-        yield note
         yield Keys()
 
     # Before the first comparison
@@ -226,7 +233,7 @@ class VoteScreen(ModalScreen[None]):
             return
         except UserError as error:
             self._waiting.stop()
-            self._tell(f"{error}")
+            self._tell(str(error))
             return
         self._begin()
 
@@ -241,8 +248,8 @@ class VoteScreen(ModalScreen[None]):
             self._tell(f"reading {self._voting.path.name} …  {rows:,} rows{part}" if rows else "reading …")
 
     def _tell(self, words: str) -> None:
-        rows: list[Span] = [("", "")]
-        self.query_one(VoteText).tell([*rows, (f"  {one_line(words, max(20, self.size.width - 4))}", "empty")])
+        lines = wrap(words, max(20, self.size.width - 4))
+        self.query_one(VoteText).tell([("", ""), *((f"  {line}", "empty") for line in lines)])
 
     def _begin(self) -> None:
         """Once the name is known and the file is read."""
@@ -357,20 +364,17 @@ class VoteScreen(ModalScreen[None]):
     # Notes, guidelines, keys
 
     def action_note(self) -> None:
-        field = self.query_one(Input)
-        field.value = self.session.note if self.session else ""
-        field.add_class("-open")
-        field.focus()
+        text = self.query_one(VoteText)
+        text.note = self.session.note if self.session else ""
+        self._show_note(text.note)
 
-    @on(Input.Submitted)
-    def _noted(self, event: Input.Submitted) -> None:
-        event.stop()
-        self._close_note()
-        self._act(lambda session: session.take_note(event.value.strip()))
+    def _show_note(self, typed: str | None) -> None:
+        self.query_one(VoteFoot).type_note(typed)
 
-    def _close_note(self) -> None:
-        self.query_one(Input).remove_class("-open")
-        self.query_one(VoteText).focus()
+    def _noted(self, text: str, kept: bool | None) -> None:
+        self._show_note(text if kept is None else None)
+        if kept:
+            self._act(lambda session: session.take_note(text))
 
     def action_guidelines(self) -> None:
         path = self._bench.workspace.path(counting.GUIDELINES)
@@ -386,16 +390,13 @@ class VoteScreen(ModalScreen[None]):
     # Leaving
 
     def action_leave(self) -> None:
-        if self.query_one(Input).has_class("-open"):
-            self._close_note()
-            return
         session = self.session
         if self._leaves_program:
             self.app.exit()
             return
         self.dismiss()
         if session is not None and session.cast_here:
-            self._bench.say(f"{session.cast_here} votes of {session.who} on {session.file} are saved")
+            self._bench.say(f"saved on {session.file}: {counting.votes_words(session.cast_here)} of {session.who}")
             self._bench.run_worker(self._record(self._bench, session.file), exit_on_error=False)
 
     @staticmethod

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from textual import on
+from rich.cells import cell_len
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.content import Content
+from textual.geometry import Size
 from textual.screen import ModalScreen
-from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Input, Static
 
+from core.data.votes import votes_words
 from core.errors import UserError
 from core.store import votes
 from core.text import one_line, printable
 from core.workspace import Workspace
+from dpotui.roles import Span
 from dpotui.screens.dialogs import DIALOG_CSS, text
 from dpotui.screens.vote import SEED, Voting
+from dpotui.widgets.lines import Lines
 
 if TYPE_CHECKING:
     from dpotui.app import Workbench
@@ -37,13 +41,40 @@ def files_to_vote_on(workspace: Workspace) -> list[Path]:
     return sorted(found, key=lambda path: (rank.get(path.name, len(rank)), path.name))[:_MOST]
 
 
+class Files(Lines):
+    """Lines of which one is chosen."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__()
+        self._lines = lines
+        self.cursor = 0
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(self._lines)
+
+    def on_mount(self) -> None:
+        self.show(len(self._lines))
+
+    def choose(self, by: int) -> None:
+        self.cursor = min(max(0, self.cursor + by), len(self._lines) - 1)
+        self.scroll_rows(min(max(self.top, self.cursor - self.page + 1), self.cursor))
+
+    def row(self, y: int, width: int) -> Sequence[Span]:
+        if y >= len(self._lines):
+            return []
+        return [("› " if y == self.cursor else "  ", "key"), (self._lines[y], "title" if y == self.cursor else "")]
+
+    def on_click(self, event: events.Click) -> None:
+        self.choose(self.top + event.y - self.cursor)
+
+
 class VoteStart(ModalScreen[Voting | None]):
     """Gives back what is to be voted on."""
 
     DEFAULT_CSS = (
         DIALOG_CSS.format(name="VoteStart", width=72)
         + """
-        VoteStart OptionList { height: auto; max-height: 8; border: none; background: $surface; padding: 0; }
+        VoteStart Files { height: auto; max-height: 8; background: $surface; }
         """
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -67,10 +98,7 @@ class VoteStart(ModalScreen[Voting | None]):
             box.border_subtitle = "↑↓ file · tab field · enter vote · escape cancel"
             yield text("Pairs or candidates in data/" if self._paths else "", "label")
             if self._paths:
-                options = OptionList(*(Option(Content(self._words(path))) for path in self._paths))
-                options.can_focus = False
-                options.highlighted = 0
-                yield options
+                yield Files([self._words(path) for path in self._paths])
             else:
                 yield text("data/ has no JSONL file: put pairs or candidates there, or generate some.")
             yield text("Name, under which your votes are kept", "label")
@@ -91,23 +119,16 @@ class VoteStart(ModalScreen[Voting | None]):
         cast_on = len(votes.of_file(self._bench.db, relative))
         size = path.stat().st_size
         told = f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
-        return f"{one_line(path.name, 40):40} {told:>10}{f'  {cast_on:,} votes' if cast_on else ''}"
+        name = one_line(path.name, 38)
+        name += " " * (38 - cell_len(name))
+        return f"{name} {told:>10}{f'  {votes_words(cast_on)}' if cast_on else ''}"
 
     def on_mount(self) -> None:
         self.query_one("#who").focus()
 
     def action_choose(self, by: int) -> None:
-        if not self._paths:
-            return
-        options = self.query_one(OptionList)
-        if by > 0:
-            options.action_cursor_down()
-        else:
-            options.action_cursor_up()
-
-    @on(OptionList.OptionSelected)
-    def _clicked(self, event: OptionList.OptionSelected) -> None:
-        event.stop()
+        if self._paths:
+            self.query_one(Files).choose(by)
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
@@ -122,7 +143,7 @@ class VoteStart(ModalScreen[Voting | None]):
     def _voting(self) -> Voting:
         if not self._paths:
             raise UserError("data/ has no file to vote on")
-        path = self._paths[self.query_one(OptionList).highlighted or 0]
+        path = self._paths[self.query_one(Files).cursor]
         sample = self._number("sample", "how many", 1)
         seed = self._number("seed", "the seed", 0)
         who = votes.voter(self.query_one("#who", Input).value)

@@ -49,11 +49,12 @@ def command(file: Path, annotator: str | None, seed: int | None, sample: int | N
     session = screen.session
     if session is None or not session.cast_here:
         return
-    from core.data.votes import record_facts
+    from core.data.votes import record_facts, votes_words
 
     with closing(open_store(workspace.database)) as db:
         facts = record_facts(db, workspace, session.file)
-    click.echo(f"{session.cast_here} votes of {printable(session.who)} are saved; {printable(facts[0].text or '')}")
+    told = f"saved: {votes_words(session.cast_here)} of {session.who}; on the file there are {facts[0].text}"
+    click.echo(printable(told))
 
 
 def void(result: object) -> None:

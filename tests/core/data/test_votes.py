@@ -202,7 +202,7 @@ def test_facts_of_two_people(workspace: Workspace, db: Database) -> None:
     assert agreed.value == pytest.approx(7 / 11)
     assert agreed.n == 4
     assert agreed.text == "0.64 (Cohen's kappa, 2 people, 4 pairs, observed 0.75)"
-    assert agreed.source.endswith("1 pairs of low agreement")
+    assert agreed.source.endswith("1 pair of low agreement")
     assert (agreed.run, cast.run) == (None, None)
 
 
