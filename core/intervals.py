@@ -7,7 +7,7 @@ import math
 Z = 1.959963984540054  # the 97.5th percentile of the normal distribution
 
 
-def wilson(successes: float, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: float) -> tuple[float, float]:
     """Wilson's score interval of a share; successes may be halves, for ties."""
     if n == 0:
         return math.nan, math.nan

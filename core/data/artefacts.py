@@ -72,7 +72,7 @@ _STOCK = re.compile(
     r"|i am (?:just )?an? (?:ai|language model)\b|i['’]m (?:just |only )?an? (?:ai|language model)\b"
     r"|my knowledge cut-?off\b|as of my last (?:knowledge )?(?:update|training)\b)"
 )
-_STOCK_HINTS = ("as a", "an ai", "language model", "my knowledge", "my last")
+_STOCK_HINTS = ("an ai", "language model", "an artificial", "my knowledge", "my last")
 
 _SCRIPTS = {
     "Latin": "A-Za-zÀ-ɏ",
@@ -116,14 +116,14 @@ class Artefacts:
                     yield "encoding", f"{name}: {broken}"
             if name != "prompt":
                 low = text.lower()
-                if any(hint in low for hint in _STOCK_HINTS) and (found := _STOCK.search(low)):
+                if any(map(low.__contains__, _STOCK_HINTS)) and (found := _STOCK.search(low)):
                     yield "boilerplate", f"{name}: {one_line(found[0], 40)}"
         yield from _other_script(texts)
 
     def _mark(self, text: str) -> str | None:
-        if self._own is not None and any(hint in text for hint in self._hints) and (own := self._own.search(text)):
+        if self._own is not None and any(map(text.__contains__, self._hints)) and (own := self._own.search(text)):
             return own[0]
-        if any(hint in text for hint in _HINTS) and (found := _MARKS.search(text)):
+        if any(map(text.__contains__, _HINTS)) and (found := _MARKS.search(text)):
             return found[0]
         return None
 

@@ -137,7 +137,7 @@ class Comparing:
         for pair, first in sorted(clusters.items()):
             if pair == first or self._is_duplicate(pair):
                 continue
-            yield "near_duplicate", pair, f"nearly the same as {self._line(first)}", first
+            yield "near_duplicate", pair, f"with {self._line(first)}, or with others that lead to it", first
 
     def _is_duplicate(self, pair: int) -> bool:
         found = self._db.execute("SELECT 1 FROM findings WHERE kind = 'duplicate' AND pair = ?", [pair]).fetchone()

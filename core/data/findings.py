@@ -20,8 +20,7 @@ _ALL = (
     Finding(
         "near_duplicate",
         "near duplicates",
-        "Prompt, chosen and rejected response each share at least 80 % of their three-word runs with those of another"
-        " pair.",
+        "The pair has a Jaccard of 0.8 or more with an earlier one, or with others that lead to it.",
     ),
     Finding(
         "conflict", "conflicts", "The same two responses to the same prompt are preferred the other way round too."
@@ -44,7 +43,7 @@ _ALL = (
         "template marks",
         "Role marks or special tokens of a chat template stand inside the text.",
     ),
-    Finding("boilerplate", "boilerplate", "The chosen response begins with a stock phrase such as 'As an AI'."),
+    Finding("boilerplate", "boilerplate", "A response speaks of itself as a language model."),
     Finding("encoding", "broken characters", "The text holds U+FFFD or UTF-8 that was read as Latin-1."),
     Finding("email", "e-mail addresses", "The text holds an e-mail address.", personal=True),
     Finding("phone", "telephone numbers", "The text holds what looks like a telephone number.", personal=True),

@@ -5,8 +5,10 @@ Without scores there is no gap; a length, a rank or a word count is never taken 
 
 from __future__ import annotations
 
+import itertools
 import math
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from statistics import NormalDist
@@ -143,14 +145,29 @@ def _scale_words(scale: Scale, found: Scores, declared: bool) -> str:
 
 def _margin(values: array[float], prompts: array[int], mean: float) -> float | None:
     """Half the width of the 95 % interval of the mean, by the cluster-robust variance with prompts as clusters."""
-    residuals: dict[int, float] = {}
-    for value, prompt in zip(values, prompts, strict=True):
-        residuals[prompt] = residuals.get(prompt, 0.0) + value - mean
+    residuals = _residuals(values, prompts, mean)
     clusters = len(residuals)
     if clusters < 3:
         return None
-    variance = clusters / (clusters - 1) * math.fsum(r * r for r in residuals.values()) / len(values) ** 2
+    variance = clusters / (clusters - 1) * math.fsum(r * r for r in residuals) / len(values) ** 2
     return _student(clusters - 1) * math.sqrt(variance)
+
+
+def _residuals(values: array[float], prompts: array[int], mean: float) -> Sequence[float]:
+    """Of each prompt, the sum of its values' distances from the mean."""
+    if all(one <= other for one, other in itertools.pairwise(prompts)):
+        # Pairs of a prompt stand together: a million prompts need no table.
+        found = array("d")
+        for place, value in enumerate(values):
+            if place and prompts[place] == prompts[place - 1]:
+                found[-1] += value - mean
+            else:
+                found.append(value - mean)
+        return found
+    by_prompt: dict[int, float] = {}
+    for value, prompt in zip(values, prompts, strict=True):
+        by_prompt[prompt] = by_prompt.get(prompt, 0.0) + value - mean
+    return list(by_prompt.values())
 
 
 def _student(freedom: int) -> float:

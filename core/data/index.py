@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -211,6 +211,14 @@ class Index:
         with self._lock:
             return self._db.execute(sql, values).fetchall()
 
+    def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The result of a query that is too large to be held, over a connection of its own."""
+        db = _connect(self.path, "ro")
+        try:
+            yield from db.execute(sql, values)
+        finally:
+            db.close()
+
     def read(self, entry: Entry) -> Pair:
         """The pair itself, read from its file.
 
@@ -287,17 +295,25 @@ class Index:
 
     def bad_rows(self, first: int = 0, count: int = 1 << 60) -> list[tuple[Path, BadRow]]:
         """Rows that are no pairs, in their order, each with its file."""
+        return [(self.files[number].path, row) for number, row in self.numbered_bad_rows(None, count, first)]
+
+    def numbered_bad_rows(self, file: int | None, count: int, first: int = 0) -> list[tuple[int, BadRow]]:
+        """Rows of one file or of all that are no pairs, each with the number of its file."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT file, line, kind, field, reason, offset, length FROM bad_rows ORDER BY id LIMIT ? OFFSET ?",
-                [count, first],
+                "SELECT file, line, kind, field, reason, offset, length FROM bad_rows WHERE ?1 IS NULL OR file = ?1"
+                " ORDER BY id LIMIT ?2 OFFSET ?3",
+                [file, count, first],
             )
-            return [(self.files[file].path, BadRow(*rest)) for file, *rest in rows]
+            return [(number, BadRow(*rest)) for number, *rest in rows]
 
-    def bad_counts(self) -> dict[str, int]:
+    def bad_counts(self, file: int | None = None) -> dict[str, int]:
         """How many rows are no pairs, by kind."""
         with self._lock:
-            return dict(self._db.execute("SELECT kind, count(*) FROM bad_rows GROUP BY kind ORDER BY kind").fetchall())
+            counted = self._db.execute(
+                "SELECT kind, count(*) FROM bad_rows WHERE ?1 IS NULL OR file = ?1 GROUP BY kind ORDER BY kind", [file]
+            )
+            return dict(counted.fetchall())
 
     # Selections
 
@@ -364,6 +380,7 @@ def build(
     limits: Limits | None = None,
     scale: Scale | None = None,
     chat: bool = False,
+    rows_only: bool = False,
     progress: Progress | None = None,
     wants_stop: Callable[[], bool] | None = None,
 ) -> Index:
@@ -376,6 +393,7 @@ def build(
         limits: what training cuts prompts and responses to.
         scale: of the scores, when they do not say it themselves.
         chat: plain text goes into the tokenizer's chat template, as `data.apply_chat_template` says.
+        rows_only: look for nothing, only note what stands where.
         progress: told how far it is: bytes or pairs done, of how many, at what.
         wants_stop: asked often whether to end early.
 
@@ -393,6 +411,7 @@ def build(
         limits=limits,
         scale=scale,
         chat=chat,
+        rows_only=rows_only,
         progress=progress,
         wants_stop=wants_stop,
     )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from core.data.pairs import Pair
 
+# Between parts of one text that are compared each with its own: prompt, chosen and rejected response of a pair.
+PART = "\x1d"
 PERMUTATIONS = 126
 BANDS = 21
 ROWS = PERMUTATIONS // BANDS
@@ -35,7 +37,7 @@ PIECE = 1 << 21
 CROWD = 256
 # Below the threshold by this much in the signatures' estimate (four standard deviations), two texts are not compared.
 _DOUBT = 0.145
-_KEPT = 4096
+_KEPT = 512
 _BATCH = 256
 
 Progress = Callable[[int, int, str], None]
@@ -91,8 +93,6 @@ def near_duplicates(
 
 def pair_text(pair: Pair) -> str:
     """A pair as a text of three parts."""
-    from core.data.shingles import PART
-
     return PART.join(text_key(text).replace(PART, " ") for text in (pair.prompt, pair.chosen, pair.rejected))
 
 

@@ -16,12 +16,17 @@ from collections.abc import Iterator
 _EMAIL = re.compile(r"(?<![\w.%+-])[A-Za-z0-9][\w.%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24}(?![\w@])", re.ASCII)
 _PHONE = re.compile(
     r"(?<![\w+.])\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){6,13}(?![\w%])"
-    r"|(?<![\w.+/-])(?:\+?1[ .-])?(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}(?![\w.-]*\d)"
-    r"|(?i:\b(?:phone|telephone|tel|mobile|cell|fax|whatsapp|call)\b[^\w\n+(]{0,4}(?:number|no|at|me at|us at)?"
-    r"[^\w\n+(]{0,4})(\+?\(?\d[\d ().-]{5,18}\d)(?!\w)",
+    r"|(?<![\w.+/-])(?:\+?1[ .-])?(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}(?![\w.-]*\d)",
     re.ASCII,
 )
-_DIGITS = re.compile(r"\d{3}[-.]|\d\)|\+\d|(?i:phone|tel|mobile|cell|fax|whatsapp|call)[^\n]{0,20}\d\d")
+_AFTER_WORD = re.compile(
+    r"\b(?:phone|telephone|tel|mobile|cell|fax|whatsapp|call)\b[^\w\n+(]{0,4}(?:number|no|at|me at|us at)?"
+    r"[^\w\n+(]{0,4}(\+?\(?\d[\d ().-]{5,18}\d)(?!\w)",
+    re.ASCII,
+)
+# Looked for first, because they are quick.
+_DIGITS = re.compile(r"[0-9+](?:(?<=\+)[0-9]|\)|[0-9]{2}[-.][0-9])")
+_CALLS = ("phone", "tel", "mobile", "cell", "fax", "whatsapp", "call")
 _KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:sk-(?:ant-|proj-)?[A-Za-z0-9_-]{20,}|sk_live_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{36}"
     r"|github_pat_\w{40,}|(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Z])|AIza[\w-]{35}|xox[abprs]-[A-Za-z0-9-]{10,}"
@@ -37,7 +42,7 @@ _ASSIGNED = re.compile(
     r"(?i:password|passwd|secret|token|api[_-]?key)[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?P<value>[A-Za-z0-9_+/=.~-]{16,})",
     re.ASCII,
 )
-_ASSIGNED_HINT = re.compile(r"(?i:password|passwd|secret|token|api[_-]?key)[\"']?\s{0,3}[:=]")
+_SECRETS = ("password", "passwd", "secret", "token", "api_key", "api-key", "apikey")
 
 
 def look(text: str) -> Iterator[tuple[str, str]]:
@@ -61,17 +66,23 @@ def spans(text: str) -> Iterator[tuple[str, int, int]]:
     if "@" in text:
         for found in _EMAIL.finditer(text):
             yield "email", found.start(), found.end()
+    low = text.lower()
+    seen = set()
     if _DIGITS.search(text):
         for found in _PHONE.finditer(text):
-            group = 1 if found[1] is not None else 0
-            if 7 <= sum(map(str.isdigit, found[group])) <= 16:
-                yield "phone", found.start(group), found.end(group)
-    if any(hint in text for hint in _KEY_HINTS):
+            seen.add(found.end())
+            yield "phone", found.start(), found.end()
+    # Lower-casing can change the length of a text; then places in it are not those of the text.
+    if len(low) == len(text) and any(map(low.__contains__, _CALLS)):
+        for found in _AFTER_WORD.finditer(low):
+            if found.end(1) not in seen and 7 <= sum(map(str.isdigit, found[1])) <= 15:
+                yield "phone", found.start(1), found.end(1)
+    if any(map(text.__contains__, _KEY_HINTS)):
         for found in _KEY.finditer(text):
             # A key in PEM goes on to its end.
             end = text.find("-----END", found.end()) if found[0].startswith("-----") else -1
             yield "key", found.start(), max(found.end(), end)
-    if _ASSIGNED_HINT.search(text):
+    if any(map(low.__contains__, _SECRETS)):
         for found in _ASSIGNED.finditer(text):
             value = found["value"]
             if _drawn(value) and not _KEY.match(value):

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from array import array
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from core.data.gap import Gap, Scale, Scores, gap_of
+from core.data.index import Filter, Index, build
 from core.data.jsonl import BadRow
-from core.data.messages import MASK, text_hash, text_key
-from core.data.pairs import Pair, read_pairs
-from core.errors import UserError
-from core.store import Database, facts, files
 from core.store.facts import Fact
 from core.text import printable
-from core.workspace import Workspace
 
 # Errors that are kept word for word; the rest is counted.
 EXAMPLES = 20
@@ -48,7 +44,7 @@ class Quality:
 def measure(*paths: Path, scale: Scale | None = None) -> Quality:
     """Read files of preference pairs once and measure them together.
 
-    Texts are not kept, only their hashes: about half a gigabyte for a million pairs.
+    In memory are the scores and the pairs of one prompt at a time; the rest is an index on disk.
 
     Args:
         paths: JSONL files that belong to one data set (its training and its validation part).
@@ -57,71 +53,63 @@ def measure(*paths: Path, scale: Scale | None = None) -> Quality:
     Raises:
         UserError: a file cannot be read at all, or scores lie outside the declared scale.
     """
-    errors: Counter[str] = Counter()
-    examples: list[tuple[Path, BadRow]] = []
-    by_file: list[int] = []
-    prompts: dict[int, int] = {}  # hash -> index into the arrays below
-    responses = array("L")
-    first_file = array("L")
-    shared = bytearray()
-    said: set[int] = set()
-    seen: set[int] = set()
-    duplicates = 0
+    with tempfile.TemporaryDirectory(prefix="dpotui-") as folder, build(paths, Path(folder), rows_only=True) as index:
+        return quality_of(index, paths, scale=scale)
+
+
+def quality_of(index: Index, paths: Sequence[Path], *, scale: Scale | None = None, file: int | None = None) -> Quality:
+    """What an index says of its files, or of one of them.
+
+    Args:
+        paths: of the files, as they are to be called.
+    """
+    numbers = range(len(index.files)) if file is None else range(file, file + 1)
+    only = Filter(file=file)
+    errors = index.bad_counts(file)
+    prompts = shared = duplicates = said = 0
+    fewest, most = 0, 0
     scores: dict[str, Scores] = {}
-    for number, path in enumerate(paths):
-        valid = 0
-        for row in read_pairs(path):
-            if isinstance(row, BadRow):
-                errors[row.kind] += 1
-                if len(examples) < EXAMPLES:
-                    examples.append((path, row))
-                continue
-            valid += 1
-            prompt, chosen, rejected = _hashes(row)
-            index = prompts.setdefault(prompt, len(prompts))
-            if index == len(responses):
-                responses.append(0)
-                first_file.append(number)
-                shared.append(0)
-            elif first_file[index] != number:
-                shared[index] = 1
-            for response in (chosen, rejected):
-                before = len(said)
-                said.add(response)
-                responses[index] += len(said) - before
-            # A pair is the two responses in this order.
-            pair = (chosen * 3 + rejected) & MASK
-            duplicates += pair in seen
-            seen.add(pair)
-            if row.chosen_score is not None and row.rejected_score is not None:
-                scores.setdefault(row.score_fields, Scores()).add(row.chosen_score, row.rejected_score, index)
-        by_file.append(valid)
-    valid = sum(by_file)
-    gap, reason = gap_of(scores, valid, scale)
+    rows = index.stream(
+        "SELECT prompt, chosen, rejected, file, score_fields, chosen_score, rejected_score FROM pairs"
+        " WHERE ?1 IS NULL OR file = ?1 ORDER BY prompt",
+        [file],
+    )
+    for prompt, group in groupby(rows, key=itemgetter(0)):
+        responses: set[int] = set()
+        seen: set[tuple[int, int]] = set()
+        in_files: set[int] = set()
+        for _, chosen, rejected, number, fields, chosen_score, rejected_score in group:
+            responses |= {chosen, rejected}
+            duplicates += (chosen, rejected) in seen
+            seen.add((chosen, rejected))
+            in_files.add(number)
+            if chosen_score is not None and rejected_score is not None:
+                name = index.score_fields[fields]
+                scores.setdefault(name, Scores()).add(chosen_score, rejected_score, prompt)
+        prompts += 1
+        shared += len(in_files) > 1
+        said += len(responses)
+        fewest = min(fewest or len(responses), len(responses))
+        most = max(most, len(responses))
+    valid = index.count(only)
+    gap, reason = gap_of({name: scores[name] for name in index.score_fields if name in scores}, valid, scale)
     return Quality(
-        paths=paths,
-        rows=valid + errors.total(),
+        paths=tuple(paths[number] for number in numbers),
+        rows=valid + sum(errors.values()),
         valid=valid,
-        errors=dict(sorted(errors.items())),
-        examples=tuple(examples),
-        pairs_by_file=tuple(by_file),
-        unique_prompts=len(prompts),
-        shared_prompts=sum(shared),
+        errors=errors,
+        examples=tuple((paths[number], row) for number, row in index.numbered_bad_rows(file, EXAMPLES)),
+        pairs_by_file=tuple(index.files[number].pairs for number in numbers),
+        unique_prompts=prompts,
+        shared_prompts=shared,
         duplicates=duplicates,
-        responses_min=min(responses, default=0),
-        responses_mean=sum(responses) / len(responses) if responses else 0.0,
-        responses_max=max(responses, default=0),
+        responses_min=fewest,
+        responses_mean=said / prompts if prompts else 0.0,
+        responses_max=most,
         scored=sum(len(found.gaps) for found in scores.values()),
         gap=gap,
         gap_reason=reason,
     )
-
-
-def _hashes(pair: Pair) -> tuple[int, int, int]:
-    """Of the prompt, and of both responses to that prompt."""
-    prompt = text_key(pair.prompt)
-    chosen, rejected = text_key(pair.chosen), text_key(pair.rejected)
-    return text_hash(prompt), text_hash(f"{prompt}\x1d{chosen}"), text_hash(f"{prompt}\x1d{rejected}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +148,7 @@ def data_facts(quality: Quality) -> list[Fact]:
     They speak of the whole set: of all files of `quality` together. The workflow measures pairs before they are split
     into training and validation.
     """
-    whole = _names(quality.paths)
+    whole = names(quality.paths)
     kinds = ", ".join(f"{count} {kind}" for kind, count in quality.errors.items())
     errors = quality.rows - quality.valid
     return [
@@ -188,72 +176,25 @@ def data_facts(quality: Quality) -> list[Fact]:
             if errors
             else f"all of {whole}",
         ),
-        _gap_fact("data.preference_gap", quality),
+        gap_fact("data.preference_gap", quality),
         Fact("data.decontamination", None, n=quality.valid, source=NO_BENCHMARKS),
     ]
 
 
-def _gap_fact(name: str, quality: Quality) -> Fact:
-    gap, whole = quality.gap, _names(quality.paths)
+def gap_fact(name: str, quality: Quality) -> Fact:
+    gap, whole = quality.gap, names(quality.paths)
     if gap is None:
         return Fact(name, None, source=f"{quality.gap_reason}; {whole}")
     return Fact(name, gap.mean, low=gap.low, high=gap.high, n=gap.n, source=f"{gap.source}; {whole}")
 
 
-def _names(paths: tuple[Path, ...]) -> str:
+def names(paths: tuple[Path, ...]) -> str:
     return " and ".join(printable(path.name) for path in paths)
-
-
-def measure_files(
-    db: Database, workspace: Workspace, train: Path, validation: Path | None = None, scale: Scale | None = None
-) -> tuple[Quality, list[Fact]]:
-    """Measure a training file and, if there is one, its validation file; as facts with the hashes of what was read.
-
-    `data.pairs`, `data.unique_prompts`, `data.responses_per_prompt`, `data.format_valid`, `data.preference_gap` and
-    `data.decontamination` are of both files together; `data.validation_share` is the part of the pairs that is in the
-    validation file, and `data.validation_gap` is the preference gap of that file, which the gate of stage 5 looks at.
-
-    Raises:
-        UserError: as `measure`; or a file changed while it was read.
-    """
-    both = [train] if validation is None else [train, validation]
-    names = [workspace.relative(path) for path in both]
-    before, started = files.fingerprints(db, workspace, *names), time.time()
-    quality = measure(*both, scale=scale)
-    held_out = None if validation is None else measure(validation, scale=scale)
-    if files.fingerprints(db, workspace, *names) != before:
-        raise UserError(f"{' or '.join(map(printable, names))} changed while it was read: check it again")
-    found = [replace(fact, inputs=before, time=started) for fact in data_facts(quality)]
-    if held_out is not None:
-        share = held_out.valid / quality.valid if quality.valid else None
-        source = f"{held_out.valid} of {quality.valid} pairs are in {printable(names[1])}"
-        only = {name: digest for name, digest in before.items() if name == names[1]}
-        found += [
-            Fact("data.validation_share", share, n=quality.valid, source=source, inputs=before, time=started),
-            replace(_gap_fact("data.validation_gap", held_out), inputs=only, time=started),
-        ]
-    return quality, found
-
-
-def check(
-    db: Database,
-    workspace: Workspace,
-    run_id: str,
-    train_path: Path,
-    validation_path: Path | None,
-    log: Callable[[str], None],
-) -> list[Fact]:
-    """What a run of kind `data_check` does: measure, log what was found, record the facts."""
-    quality, measured = measure_files(db, workspace, train_path, validation_path)
-    report(quality, log)
-    found = [replace(fact, run=run_id) for fact in measured]
-    facts.record(db, *found)
-    return found
 
 
 def report(quality: Quality, log: Callable[[str], None]) -> None:
     """What was found, a line each."""
-    log(f"{_names(quality.paths)}: rows {quality.rows}, valid pairs {quality.valid}")
+    log(f"{names(quality.paths)}: rows {quality.rows}, valid pairs {quality.valid}")
     for path, row in quality.examples:
         log(f"{printable(path.name)}:{row.line}: {row.reason}")
     if quality.rows - quality.valid > len(quality.examples):

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from rensa import RMinHash
 
-# Parts of one text that are compared each with its own: prompt, chosen and rejected response of a pair.
-PART = "\x1d"
+from core.data.near_duplicates import PART
 
 Numbers = np.ndarray[Any, np.dtype[np.uint64]]
 Places = np.ndarray[Any, np.dtype[np.int64]]

@@ -4,30 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from core.engine import data_check
 from core.training import calibrate_run, dpo_run, init_check, reward_run, sft_run
 from core.training.calibration import TrainingKind
 from core.training.context import Context
 
 Job = Callable[[Context], None]
-
-
-def data_check(context: Context) -> None:
-    """Measure the preference data that a DPO configuration names."""
-    from core.config import DPOConfig
-    from core.data.quality import check
-
-    config = DPOConfig.model_validate(context.run.config)
-    context.progress(0, 1, f"reading {config.data.train_file}")
-    context.reads(config.data.train_file, config.data.validation_file)
-    check(
-        context.db,
-        context.workspace,
-        context.run.id,
-        context.workspace.path(config.data.train_file),
-        context.workspace.path(config.data.validation_file),
-        context.log,
-    )
-    context.progress(1, 1, "")
 
 
 def training(kind: TrainingKind, job: Job) -> Job:
@@ -61,7 +43,7 @@ def judge(context: Context) -> None:
 
 JOBS: dict[str, Job] = {
     "sft": training("sft", sft_run.run),
-    "data_check": data_check,
+    "data_check": data_check.run,
     "generate": generate,
     "judge": judge,
     "init_check": check_init,

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from core.data import quality as measuring
 from core.data.examples import ExampleCount, count_examples, holds_examples
+from core.data.findings import FINDINGS
 from core.data.gap import Gap
 from core.data.jsonl import BadRow
-from core.data.quality import Quality
 from core.errors import UserError
 from core.gates import Gate, load_gates
 from core.store import Database, facts, open_store, runs, transaction
 from core.store.facts import Fact
-from core.text import printable
-from core.workspace import Workspace, open_workspace
+from core.text import one_line, printable
+from core.workspace import Workspace
+from dpotui.commands.data.recording import Ticker, workspace_of
 from dpotui.commands.options import scale_option
 
+if TYPE_CHECKING:
+    from core.data.check import Checked, Tokenizing
+
 _BAR = 40
+_WIDTH = 100
 
 
 @click.command("check")
@@ -36,79 +42,191 @@ _BAR = 40
     metavar="FILE",
     help="The held-out part of the same set, measured together with FILE.",
 )
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Count tokens with the tokenizer of this model (default: that of configs/dpo_config.yaml).",
+)
+@click.option("--max-prompt-length", type=click.IntRange(min=1), metavar="N", help="Count prompts over N tokens.")
+@click.option("--max-response-length", type=click.IntRange(min=1), metavar="N", help="Count responses over N tokens.")
 @scale_option
+@click.option(
+    "--show", type=click.Choice([*FINDINGS]), metavar="FINDING", help=f"Show its pairs: {', '.join(FINDINGS)}."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Pairs shown, or named by line in JSON."
+)
+@click.option(
+    "--fix",
+    "fixed",
+    type=click.Path(path_type=Path),
+    metavar="OUT",
+    help="Write a clean copy of FILE to OUT, and beside it a file of the rows that were left out.",
+)
+@click.option(
+    "--drop",
+    multiple=True,
+    type=click.Choice([*FINDINGS]),
+    metavar="FINDING",
+    help="With --fix: leave out pairs with this finding too. Can be given several times.",
+)
 @click.option("--record", is_flag=True, help="Record what was measured as facts of the workspace, for its gates.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.option("-w", "--workspace", metavar="DIR", help="The workspace to record in (default: here).")
 def command(
     file: Path,
     validation: Path | None,
+    model: Path | None,
+    max_prompt_length: int | None,
+    max_response_length: int | None,
     scale: tuple[float, float] | None,
+    show: str | None,
+    limit: int,
+    fixed: Path | None,
+    drop: tuple[str, ...],
     record: bool,
     as_json: bool,
     workspace: str | None,
 ) -> None:
     """Check FILE line by line and measure it.
 
-    FILE is JSONL: {"prompt": ..., "chosen": ..., "rejected": ...} a line, text or chat messages, with scores if there
-    are any; or SFT examples ({"prompt", "response"} or {"messages"}).
+    FILE is JSONL (also gzip, CSV or Parquet): {"prompt": ..., "chosen": ..., "rejected": ...} a line, text or chat
+    messages, with scores if there are any; or SFT examples ({"prompt", "response"} or {"messages"}).
+
+    Looked for are duplicates and near duplicates, conflicting preferences, leaks into the validation file, marks of
+    templates, broken characters, hints of personal data, and what the limits of training cut.
 
     Exit status: 0 every row is good, 1 some are not, 2 the file cannot be read.
     """
-    here = _workspace(workspace, needed=record)
+    here = workspace_of(workspace, needed=record)
+    if drop and fixed is None:
+        raise UserError("--drop says what --fix leaves out: name a file with --fix OUT")
     if validation is None and holds_examples(file):
-        if record or scale is not None:
-            raise UserError(f"{printable(str(file))} holds SFT examples: --record and --scale are for preference pairs")
+        if record or scale is not None or show is not None or drop:
+            raise UserError(
+                f"{printable(str(file))} holds SFT examples: --record, --scale, --show and --drop are for preference"
+                " pairs"
+            )
+        if fixed is not None:
+            from core.data.examples import example_of
+
+            _fix(file, fixed, reader=example_of)
         _examples(count_examples(file), as_json=as_json)
         return
     if validation is not None and validation.resolve() == file.resolve():
         raise UserError(f"{printable(str(validation))} is the training file: held-out pairs must be others")
-    paths = [file] if validation is None else [file, validation]
-    if record:
-        assert here is not None
-        quality, found = _recorded(here, paths, scale)
-    else:
-        quality = measuring.measure(*paths, scale=scale)
-        found = measuring.data_facts(quality)
+    if fixed is not None:
+        from core.data.outputs import refuse_overwriting
+
+        refuse_overwriting([fixed, _left_out(fixed)], [file, *([validation] if validation else [])])
     target = _gap_target(here)
-    if as_json:
-        _print_json(_document(quality, found, target))
-    else:
-        _people(quality, found, target)
-    sys.exit(1 if quality.rows > quality.valid else 0)
+    tokenizing = _tokenizing(here, model, max_prompt_length, max_response_length)
+    paths = [file] if validation is None else [file, validation]
+    with _checked(here, paths, tokenizing, scale, record=record) as (found, run):
+        bad = found.quality.rows > found.quality.valid
+        if fixed is not None:
+            _fix(file, fixed, found=found, drop=drop)
+        if as_json:
+            _print_json(_document(found, target, limit, show))
+        elif show is not None:
+            _show(found, show, limit)
+        else:
+            _people(found, target, run)
+    sys.exit(1 if bad else 0)
 
 
-def _workspace(folder: str | None, *, needed: bool) -> Workspace | None:
-    try:
-        return open_workspace(Path(folder or "."))
-    except UserError:
-        if needed or folder is not None:
-            raise
-        return None
+@contextlib.contextmanager
+def _checked(
+    workspace: Workspace | None,
+    paths: list[Path],
+    tokenizing: Tokenizing,
+    scale: tuple[float, float] | None,
+    *,
+    record: bool,
+) -> Iterator[tuple[Checked, str | None]]:
+    """The check, and the id of the run it was recorded as; its index is open as long as it is looked at."""
+    from core.data.check import check
 
-
-def _recorded(workspace: Workspace, paths: list[Path], scale: tuple[float, float] | None) -> tuple[Quality, list[Fact]]:
-    """Measure, then write the finished run and its facts at once: no engine ever sees it queued."""
-    absolute = [path.expanduser().absolute() for path in paths]
-    db = open_store(workspace.database)
-    try:
+    with contextlib.ExitStack() as stack:
+        db = None
+        if workspace is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpotui-")))
+        else:
+            folder = workspace.cache / "data"
+            db = open_store(workspace.database)
+            stack.callback(db.close)
         started = time.time()
-        held_out = absolute[1] if len(absolute) > 1 else None
-        quality, found = measuring.measure_files(db, workspace, absolute[0], held_out, scale)
-        return quality, _write(db, workspace, absolute, found, started)
-    finally:
-        db.close()
+        with Ticker("checking") as ticker:
+            found = check(
+                paths,
+                folder,
+                tokenizing=tokenizing,
+                scale=scale,
+                workspace=workspace,
+                db=db,
+                progress=lambda done, total, phase: ticker(100 * done // max(1, total), 100, f"{phase}, %"),
+            )
+        stack.enter_context(found.index)
+        run = None
+        if record:
+            assert workspace is not None and db is not None
+            run, recorded = _write(db, workspace, paths, list(found.facts), started)
+            found = replace(found, facts=tuple(recorded))
+        yield found, run
 
 
-def _write(db: Database, workspace: Workspace, paths: list[Path], found: list[Fact], started: float) -> list[Fact]:
-    names = [workspace.relative(path) for path in paths]
+def _write(
+    db: Database, workspace: Workspace, paths: list[Path], found: list[Fact], started: float
+) -> tuple[str, list[Fact]]:
+    """Write the finished run and its facts at once: no engine ever sees it queued."""
+    names = [workspace.relative(path.expanduser().absolute()) for path in paths]
     config = {"data": {"train_file": names[0], "validation_file": names[1] if len(names) > 1 else None}}
-    inputs = {path: digest for fact in found for path, digest in fact.inputs.items()}
+    inputs = {path: digest for fact in found for path, digest in fact.inputs.items() if path in names}
     with transaction(db):
         run = runs.create(db, "data_check", config=config, name=f"check {names[0]}", steps=1)
-        found = [replace(fact, run=run.id) for fact in found]
+        found = [replace(fact, run=run.id, time=started) for fact in found]
         facts.record(db, *found)
         runs.update(db, run.id, state="finished", step=1, inputs=inputs, started=started, ended=time.time())
+    return run.id, found
+
+
+def _tokenizing(
+    workspace: Workspace | None, model: Path | None, prompt: int | None, response: int | None
+) -> Tokenizing:
+    """The tokenizer and the limits: those named, else those of the workspace's configs/dpo_config.yaml."""
+    from core.data.check import Tokenizing
+    from core.data.tokenize import Limits
+
+    found = Tokenizing()
+    path = None if workspace is None else workspace.configs / "dpo_config.yaml"
+    if workspace is not None and path is not None and path.is_file():
+        from core.config import DPOConfig, load_config
+        from core.model_folder import find_folder
+
+        try:
+            config = load_config(path, DPOConfig)
+        except UserError as error:
+            found = Tokenizing(reason=f"configs/dpo_config.yaml cannot be used: {error}")
+        else:
+            limits = Limits(config.data.max_prompt_length, config.data.max_response_length)
+            name = config.model.base_model
+            folder = find_folder(workspace, name)
+            if folder is not None and (folder / "tokenizer.json").is_file():
+                found = Tokenizing(folder, config.data.apply_chat_template, limits, "")
+            else:
+                found = Tokenizing(limits=limits, reason=f"the tokenizer of {name} is not on this machine (--model)")
+    if model is not None:
+        found = replace(found, folder=model.expanduser())
+    if prompt is not None or response is not None:
+        set_before = found.limits
+        prompt = prompt or (set_before.prompt if set_before is not None else None)
+        response = response or (set_before.response if set_before is not None else None)
+        if prompt is None or response is None:
+            raise UserError("name both limits: --max-prompt-length and --max-response-length")
+        found = replace(found, limits=Limits(prompt, response))
+        if found.folder is None:
+            raise UserError("limits count tokens, and there is no tokenizer: name a model's folder with --model")
     return found
 
 
@@ -121,10 +239,51 @@ def _gap_target(workspace: Workspace | None) -> Gate:
     return found[0]
 
 
+# The clean copy
+
+
+def _left_out(out: Path) -> Path:
+    return out.with_name(f"{out.name.removesuffix('.jsonl')}.left-out.jsonl")
+
+
+def _fix(
+    file: Path,
+    out: Path,
+    *,
+    reader: Callable[..., object] | None = None,
+    found: Checked | None = None,
+    drop: tuple[str, ...] = (),
+) -> None:
+    from core.data.fix import fix
+    from core.data.pairs import pair_of
+
+    dropped: dict[int, tuple[str, str]] = {}
+    if found is not None:
+        for kind in drop:
+            for one in found.index.found(kind):
+                entry = found.index.entry(one.pair)
+                if entry.file == 0:
+                    dropped.setdefault(entry.line, (kind, one.detail))
+
+    def also(row: Any) -> BadRow | None:
+        why = dropped.get(row.line)
+        return None if why is None else BadRow(row.line, why[0], None, f"{FINDINGS[why[0]].title}: {why[1]}")
+
+    parameters = {"drop": sorted(drop)} if drop else {}
+    made = fix(
+        file, out, _left_out(out), reader=reader or pair_of, also=also if dropped else None, parameters=parameters
+    )
+    click.echo(
+        f"{printable(str(out))}: {made.kept} rows kept; {printable(str(_left_out(out)))}: {made.left_out} left out",
+        err=True,
+    )
+
+
 # For programs
 
 
-def _document(quality: Quality, found: list[Fact], target: Gate) -> dict[str, Any]:
+def _document(found: Checked, target: Gate, limit: int, show: str | None) -> dict[str, Any]:
+    quality, bias = found.quality, found.bias
     findings: dict[str, Any] = {
         "files": [str(path) for path in quality.paths],
         "pairs_by_file": list(quality.pairs_by_file),
@@ -139,14 +298,50 @@ def _document(quality: Quality, found: list[Fact], target: Gate) -> dict[str, An
         "gap": _gap_document(quality.gap, target) if quality.gap else None,
         "gap_reason": quality.gap_reason,
         "rows": [{"file": str(path), **_row(row)} for path, row in quality.examples],
+        "tokens": None if found.lengths is None else {name: asdict(spread) for name, spread in found.lengths.items()},
+        "tokens_reason": found.tokens_reason,
+        "characters": {name: asdict(spread) for name, spread in found.characters.items()},
+        "limits": None if found.limits is None else asdict(found.limits),
+        "truncated": found.truncated,
+        "length_bias": {
+            "share": bias.share,
+            "interval": None if bias.low is None else [bias.low, bias.high],
+            "longer": bias.longer,
+            "shorter": bias.shorter,
+            "ties": bias.ties,
+        },
+        "conflicts": found.conflicts,
+        "personal": found.personal,
+        "counts": found.counts,
+        "pairs": {
+            kind: _pairs_document(found, kind, count, limit)
+            for kind, count in found.counts.items()
+            if show in (None, kind)
+        },
     }
     return {
         "rows": quality.rows,
         "valid": quality.valid,
         "errors": quality.errors,
         "findings": findings,
-        "facts": {fact.name: _fact(fact) for fact in found},
+        "facts": {fact.name: _fact(fact) for fact in found.facts},
     }
+
+
+def _pairs_document(found: Checked, kind: str, count: int, limit: int) -> dict[str, Any]:
+    shown = []
+    for one in found.index.found(kind, 0, limit):
+        entry = found.index.entry(one.pair)
+        first = None if one.cluster is None else found.index.entry(one.cluster)
+        shown.append(
+            {
+                "file": str(found.paths[entry.file]),
+                "line": entry.line,
+                "detail": one.detail,
+                **({} if first is None else {"with": {"file": str(found.paths[first.file]), "line": first.line}}),
+            }
+        )
+    return {"count": count, "first": shown, "more": count - len(shown)}
 
 
 def _row(row: BadRow) -> dict[str, Any]:
@@ -187,15 +382,46 @@ def _print_json(document: dict[str, Any]) -> None:
 # For people
 
 
-def _people(quality: Quality, found: list[Fact], target: Gate) -> None:
-    measuring.report(quality, click.echo)
+def _people(found: Checked, target: Gate, run: str | None) -> None:
+    from core.data.check_report import report
+
+    quality = found.quality
+    report(found, click.echo)
     if quality.errors:
         click.echo("errors: " + ", ".join(f"{count} {kind}" for kind, count in quality.errors.items()))
     if quality.gap is not None:
         _histogram(quality.gap, target, click.echo)
-    run = next((fact.run for fact in found if fact.run), None)
     if run is not None:
         click.echo(f"recorded as {run}")
+
+
+def _show(found: Checked, kind: str, limit: int) -> None:
+    """The pairs of a finding. What is somebody's own is masked wherever it stands."""
+    from core.data.check_report import place
+    from core.data.messages import text_key
+    from core.data.personal import mask
+
+    count = found.counts.get(kind)
+    if count is None:
+        raise UserError(f"{kind} was not looked for: {_NOT_LOOKED.get(kind, 'it needs more than was named')}")
+    click.echo(f"{FINDINGS[kind].title}: {count} pairs. {FINDINGS[kind].sentence}")
+    for one in found.index.found(kind, 0, limit):
+        entry = found.index.entry(one.pair)
+        pair = found.index.read(entry)
+        click.echo(f"{place(found, entry.file, entry.line)}: {one_line(one.detail, 200)}")
+        for name, text in (("prompt", pair.prompt), ("chosen", pair.chosen), ("rejected", pair.rejected)):
+            # Masked before it is cut, or half an address would be shown.
+            click.echo(f"  {name:9}{one_line(mask(text_key(text)), _WIDTH)}")
+    if count > limit:
+        click.echo(f"and {count - limit} more: --limit shows them")
+
+
+_NOT_LOOKED = {
+    "truncated_prompt": "name a model and limits (--model, --max-prompt-length, --max-response-length)",
+    "truncated_response": "name a model and limits (--model, --max-prompt-length, --max-response-length)",
+    "leak": "name the held-out file with --validation",
+    "contaminated": "put benchmark files into data/benchmarks of the workspace",
+}
 
 
 def _histogram(gap: Gap, target: Gate, echo: Callable[[str], None]) -> None:

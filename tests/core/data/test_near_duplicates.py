@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.data import near_duplicates as module
-from core.data.near_duplicates import jaccard, near_duplicates, pair_text
+from core.data.near_duplicates import PART, jaccard, near_duplicates, pair_text
 from core.data.pairs import Pair
-from core.data.shingles import PART, sets
+from core.data.shingles import sets
 
 WORDS = [f"w{number}" for number in range(400)]
 

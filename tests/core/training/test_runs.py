@@ -132,7 +132,7 @@ def test_init_check_names_what_differs(tmp_path: Path) -> None:
 def test_data_check_measures_the_files_of_the_configuration(tmp_path: Path) -> None:
     space, db = tiny.workspace(tmp_path / "w")
     run = submit(space, db, "data_check", tiny.dpo_config())
-    execute(space, db, run.id, jobs.data_check, None)
+    execute(space, db, run.id, jobs.data_check.run, None)
     found = facts.of_run(db, run.id)
     assert found["data.pairs"].value == 40
     assert found["data.preference_gap"].value is None
