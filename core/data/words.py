@@ -27,9 +27,13 @@ def words_with_places(text: str) -> list[tuple[str, int, int]]:
     """The same words, each with where it begins and ends in the text."""
     if text.isascii():
         return [(found[0].lower(), *found.span()) for found in _WORD.finditer(text)]
-    # Normalizing moves what follows; a word of the text gives one or more normalized ones at its own place.
-    return [
-        (word, *found.span())
-        for found in re.finditer(r"\S+", text)
-        for word in _WORD.findall(unicodedata.normalize("NFKC", found[0]).lower())
-    ]
+    # Normalizing moves what follows: it is done for what stands between two spaces by itself.
+    return [entry for found in re.finditer(r"\S+", text) for entry in _placed(found[0], found.start())]
+
+
+def _placed(chunk: str, start: int) -> list[tuple[str, int, int]]:
+    said = _WORD.findall(unicodedata.normalize("NFKC", chunk).lower())
+    places = [found.span() for found in _WORD.finditer(chunk)]
+    if [word for begin, end in places for word in words(chunk[begin:end])] != said or len(places) != len(said):
+        places = [(0, len(chunk))] * len(said)  # a letter became several, or part of its neighbour
+    return [(word, start + begin, start + end) for word, (begin, end) in zip(said, places, strict=True)]

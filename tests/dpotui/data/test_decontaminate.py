@@ -38,7 +38,7 @@ def test_the_pair_stands_beside_the_item(outside: Shell) -> None:
     assert "compared with 2 items of quiz.jsonl" in said
     assert "pairs.jsonl:5 holds 90.9% of quiz.jsonl:2" in said
     # Both texts, marked where they agree, in two columns.
-    assert "“«Some people got on a BUS" in said and "at the first stop” (of» eight)." in said
+    assert "Please: “«Some people got on a BUS" in said and "at the first stop” (of» eight)." in said
     assert any(line.startswith("item      ") and line.endswith("  prompt") for line in said.splitlines())
     assert all(len(line) <= 80 for line in said.splitlines())
     assert "\x1b" not in said
