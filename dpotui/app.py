@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from rich.text import Text
 from textual import events
@@ -34,7 +34,6 @@ from dpotui.live import Poller, Probe, Snapshot, probe_engine
 from dpotui.notices import notices
 from dpotui.paint import Painted, Painter
 from dpotui.palette import WorkbenchCommands
-from dpotui.screens.data import DataScreen
 from dpotui.screens.gates import GatesScreen
 from dpotui.screens.hardware import HardwareScreen
 from dpotui.screens.keys import keys_screen
@@ -45,6 +44,9 @@ from dpotui.screens.stage import StageScreen
 from dpotui.screens.start import Start
 from dpotui.stages import Action
 from dpotui.terminal import TerminalDriver, leave_on_signals
+
+if TYPE_CHECKING:
+    from dpotui.screens.data import DataScreen
 
 Severity = Literal["information", "warning", "error"]
 
@@ -60,6 +62,13 @@ class NewSnapshot(Message):
         return isinstance(message, NewSnapshot)
 
 
+def _data_screen() -> DataScreen:
+    """Read when it is gone to: what reads data files is not needed to start."""
+    from dpotui.screens.data import DataScreen
+
+    return DataScreen()
+
+
 class Workbench(App[None]):
     TITLE = "dpotui"
     CSS_PATH = "workbench.tcss"
@@ -68,7 +77,7 @@ class Workbench(App[None]):
         "Stage": StageScreen,
         "Gates": GatesScreen,
         "Runs": RunsScreen,
-        "Data": DataScreen,
+        "Data": _data_screen,
         "Hardware": HardwareScreen,
     }
     DEFAULT_MODE = "Plan"
@@ -177,7 +186,7 @@ class Workbench(App[None]):
     async def open_data(self, path: Path, narrowing: Narrowing = EVERYTHING) -> None:
         """Browse a file of data, narrowed."""
         await self.switch_mode("Data")
-        cast(DataScreen, self.mode_screen).open_file(path, narrowing)
+        cast("DataScreen", self.mode_screen).open_file(path, narrowing)
 
     def start_run(self, action: Action) -> None:
         self.push_screen(Start(action), self.run_started)

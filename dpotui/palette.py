@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
@@ -26,6 +27,18 @@ class _Command(NamedTuple):
     common: bool  # offered before anything was typed
 
 
+def _data_files(folder: Path) -> list[tuple[str, Path]]:
+    """Files of the data folder, by name as it can be shown."""
+    from dpotui.browse.kinds import is_data
+    from dpotui.browse.library import MOST
+
+    try:
+        found = sorted(path for path in folder.iterdir() if is_data(path.name) and path.is_file())
+    except OSError:
+        return []
+    return [(one_line(path.name, 60), path) for path in found[:MOST]]
+
+
 class WorkbenchCommands(Provider):
     @property
     def _bench(self) -> Workbench:
@@ -41,6 +54,8 @@ class WorkbenchCommands(Provider):
             yield _Command(
                 f"Stage {stage.number}: {stage.title}", "its screen", partial(bench.open_stage, stage.number), True
             )
+        for name, path in _data_files(bench.workspace.data):
+            yield _Command(f"Data: open {name}", "browse it", partial(bench.open_data, path), False)
         yield _Command("Keys", "all keys of this screen", bench.action_keys, True)
         for theme in sorted(bench.available_themes):
             own = theme.startswith("dpotui-")

@@ -65,6 +65,7 @@ class Desk:
         self.source: Source | None = None
         self._thread = ThreadPoolExecutor(1, "data-file")
         self._votes = Votes(workspace)
+        self._measured: tuple[tuple[Path, int, int], Report] | None = None
 
     def submit(self, work: Callable[..., T], *arguments: object) -> Future[T]:
         return self._thread.submit(work, *arguments)
@@ -192,7 +193,10 @@ class Desk:
             return None
         with closing(index):
             met = None if target is None else share(index, source.file, target)
-            return report(index, source.file), met
+            key = index.path, index.path.stat().st_mtime_ns, source.file
+            if self._measured is None or self._measured[0] != key:
+                self._measured = key, report(index, source.file)
+            return self._measured[1], met
 
     def descent(self, path: Path) -> list[Node]:
         """The lineage of a file. In any thread.

@@ -68,15 +68,16 @@ class Find:
                     rest = block[end:]
                 self.done = at + len(rest)
 
-    def _rows(self, rows: bytes, at: int, hint: re.Pattern[bytes] | None) -> None:
+    def _rows(self, rows: bytes, at: int, hint: bytes) -> None:
         """The hits among whole rows that begin at `at`."""
         position = 0
+        lowered = rows.lower() if hint else rows
         while position < len(rows) and not self._stop.is_set():
-            if hint is not None:
-                found = hint.search(rows, position)
-                if found is None:
+            if hint:
+                found = lowered.find(hint, position)
+                if found < 0:
                     return
-                position = rows.rfind(b"\n", position, found.start()) + 1 or position
+                position = rows.rfind(b"\n", position, found) + 1 or position
             end = rows.find(b"\n", position)
             end = len(rows) if end < 0 else end
             if end > position and self._holds(rows[position:end]):
@@ -132,9 +133,8 @@ def _within(value: Any, wanted: str) -> bool:
 _PLAIN = re.compile(r"[ !#-.0-;=?@\[\]-jl-rt-~A-JL-RT-Z]+")
 
 
-def _hint(words: str) -> re.Pattern[bytes] | None:
-    """What the bytes of every row with these words hold; None where that cannot be said."""
-    stretches = _PLAIN.findall(words)
-    longest = max(stretches, key=len, default="")
+def _hint(words: str) -> bytes:
+    """What the bytes of every row with these words hold in lower case; nothing where that cannot be said."""
+    longest = max(_PLAIN.findall(words), key=len, default="")
     # One character is in every row.
-    return re.compile(re.escape(longest.encode()), re.IGNORECASE) if len(longest) > 1 else None
+    return longest.lower().encode() if len(longest) > 1 else b""

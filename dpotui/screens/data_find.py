@@ -52,6 +52,8 @@ class FindsRows(NarrowsRows):
     def _find_chosen(self) -> None:
         if self.pane == "files" or self._path is None:
             return
+        # The bar's own word that it was cleared comes behind the one that it was closed.
+        self._find_words = self.query_one(FindBar).query_one(Input).value
         if not self._find_words.strip():
             self.stop_find()
             self._detail()

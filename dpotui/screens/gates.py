@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
+from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
+from core.store import facts
 from dpotui import cards
 from dpotui.live import Snapshot
 from dpotui.screens.mode import ModeScreen
@@ -15,6 +19,9 @@ from dpotui.widgets.card import Card
 from dpotui.widgets.find import FindBar
 from dpotui.widgets.gates import GateTable
 from dpotui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from core.gates import GateResult
 
 
 class GatesScreen(ModeScreen):
@@ -27,9 +34,37 @@ class GatesScreen(ModeScreen):
     }
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("d", "data", "Data", tooltip="The data that was measured", id="list.data"),
+    ]
+
     def __init__(self) -> None:
         super().__init__()
         self._text = ""
+
+    def _result(self) -> GateResult | None:
+        """Of the gate under the cursor."""
+        snapshot = self.bench.snapshot if self.is_mounted else None
+        key = self.query_one(GateTable).key if snapshot else None
+        return next((r for r in snapshot.gates if gates.key(r) == key), None) if snapshot else None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "data":
+            result = self._result()
+            return result is not None and result.gate.fact.startswith("data.")
+        return super().check_action(action, parameters)
+
+    async def action_data(self) -> None:
+        """Browse what the fact of the gate was measured on."""
+        from dpotui.browse.kinds import is_data
+
+        result = self._result()
+        fact = facts.latest(self.bench.db).get(result.gate.fact) if result else None
+        names = [name for name in fact.inputs if is_data(Path(name).name)] if fact else []
+        if names:
+            await self.bench.open_data(self.bench.workspace.path(names[0]))
+        else:
+            self.bench.say("nothing was measured for this gate yet", "warning")
 
     def panes(self) -> Iterable[Widget]:
         return GateTable(), Card()
@@ -49,13 +84,13 @@ class GatesScreen(ModeScreen):
         return f"'{self._text}'" if self._text else ""
 
     def _gate(self) -> None:
-        snapshot, key = self.bench.snapshot, self.query_one(GateTable).key
-        result = next((r for r in snapshot.gates if gates.key(r) == key), None) if snapshot else None
+        snapshot, result = self.bench.snapshot, self._result()
         card = self.query_one(Card)
         if snapshot is not None and result is not None:
             card.fill(cards.of_gate(result, snapshot.time), gates.key(result))
         else:
             card.fill([])
+        self.refresh_bindings()
 
     @on(Table.Moved)
     def _moved(self) -> None:

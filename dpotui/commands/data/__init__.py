@@ -7,6 +7,7 @@ import click
 from dpotui.lazy import LazyGroup
 
 COMMANDS = {
+    "browse": ("dpotui.commands.data.browse", "Page through a file in the terminal."),
     "check": ("dpotui.commands.data.check", "Check a file line by line and measure it."),
     "gap": ("dpotui.commands.data.gap", "The preference gap, and where its scores come from."),
     "decontaminate": ("dpotui.commands.data.decontaminate", "Pairs that hold items of the benchmarks."),

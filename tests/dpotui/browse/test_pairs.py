@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gzip
+from collections import Counter
 from pathlib import Path
+from statistics import median
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.data.comparisons import of_pair
 from core.data.index import ALL, Index, build
@@ -16,7 +20,7 @@ from core.workspace import Workspace
 from dpotui.browse.ballots import Votes
 from dpotui.browse.narrowing import EVERYTHING, Narrowing
 from dpotui.browse.pairs import IndexedPairs, index_of
-from dpotui.browse.report import report, share
+from dpotui.browse.report import _middle, report, share
 from tests.dpotui.browse.made import pair, write
 
 
@@ -138,5 +142,13 @@ def test_the_report_counts_what_stands_there(index: Index) -> None:
     assert {low: count for low, _, count in found.histogram}[0.2] == sum(abs(gap - 0.2) < 1e-9 for gap in gaps)
     assert share(index, 0, 0.15) == sum(gap >= 0.15 for gap in gaps) / 20
     assert (found.longer_chosen, found.longer_rejected) == (19, 1)
-    assert [length.what for length in found.lengths] == ["prompt", "chosen", "rejected"]
+    entries = index.page(ALL, 0, 20)
+    for length in found.lengths:
+        sizes = [getattr(entry, f"{length.what}_chars") for entry in entries]
+        assert (length.unit, length.median, length.longest) == ("characters", median(sizes), max(sizes))
     assert found.findings["conflict"] == 2
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30))
+def test_the_middle_of_counted_lengths(numbers: list[int]) -> None:
+    assert _middle(Counter(numbers)) == median(numbers)
