@@ -66,6 +66,8 @@ def _batch_rows(metadata: Any) -> int:
 def _values(column: Any, arrow: Any) -> list[Any]:
     try:
         return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return list(column.cast(arrow.binary()).to_pylist())
     except (ValueError, ImportError):  # times in nanoseconds have no Python value
         return list(column.cast(arrow.string()).to_pylist())
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.data import lines
 from core.data.jsonl import BadRow
@@ -160,6 +162,21 @@ def test_parquet_is_read(tmp_path: Path) -> None:
     assert (found[0].chosen_score, found[0].rejected_score, found[0].offset) == (8.0, None, -1)
 
 
+def test_parquet_with_bytes_times_and_text_that_is_none(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "pairs.parquet"
+    times = arrow.array([1, 2, 3], arrow.timestamp("ns"))
+    binary = arrow.array([b"x", b"y", b"\xff"])
+    columns = {"prompt": ["prompt1", "prompt2", "prompt3"], "chosen": binary, "rejected": ["c"] * 3, "at": times}
+    parquet.write_table(arrow.table(columns), path, compression=None, use_dictionary=False)
+    path.write_bytes(path.read_bytes().replace(b"prompt2", b"prom\xfft2"))
+    found = list(read_pairs(path))
+    assert [getattr(row, "kind", "pair") for row in found] == ["pair", "encoding", "encoding"]
+    assert [getattr(row, "field", None) for row in found] == [None, "prompt", "chosen"]
+
+
 # Shapes of published sets
 
 
@@ -239,3 +256,52 @@ def test_parquet_without_its_reader_says_what_to_install(tmp_path: Path, monkeyp
     assert said_of(Path("a.parquet")) == (
         "a.parquet is a Parquet file, which pyarrow reads: pip install 'dpotui[parquet]', or write it out as JSONL"
     )
+
+
+# Any bytes
+
+
+def sentence_or_rows(path: Path) -> None:
+    try:
+        found = list(read_pairs(path))
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert all(isinstance(row, Pair) or row.reason for row in found)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([b'"', b",", b"\n", b"\r", b"a", b"\xff", b"\0", b"[{", "é".encode()]), max_size=40))
+def test_any_csv_gives_rows_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]) -> None:
+    path = tmp_path_factory.mktemp("any") / "a.csv"
+    path.write_bytes(b"prompt,chosen,rejected\n" + b"".join(pieces))
+    sentence_or_rows(path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 255), st.integers(0, 10_000))
+def test_any_damage_to_gzip_gives_rows_or_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, place: int, value: int, end: int
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "a.jsonl.gz"
+    data = bytearray(gzip.compress(b"".join(GOOD + b"%d\n" % number for number in range(50)), mtime=0))
+    data[place % len(data)] = value
+    path.write_bytes(data[: len(data) - end % 40])
+    sentence_or_rows(path)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(4, 10_000), st.integers(0, 255))
+def test_any_damage_to_parquet_gives_rows_or_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, place: int, value: int
+) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path_factory.mktemp("any") / "a.parquet"
+    rows = [{"prompt": f"p{number}", "chosen": "b" * number, "rejected": "c"} for number in range(1, 40)]
+    parquet.write_table(arrow.Table.from_pylist(rows), path)
+    data = bytearray(path.read_bytes())
+    data[4 + place % (len(data) - 8)] = value
+    path.write_bytes(data)
+    sentence_or_rows(path)
