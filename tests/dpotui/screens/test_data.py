@@ -291,3 +291,38 @@ async def test_nothing_is_painted_when_nothing_happens(empty: Scene) -> None:
         app._display = lambda screen, renderable: (painted.append(renderable), display(screen, renderable))[1]  # type: ignore[method-assign]
         await pilot.pause(3.0)
         assert painted == []
+
+
+@pytest.mark.parametrize("pane", ["files", "rows", "pair", "report", "lineage"])
+def test_panes_on_a_narrow_screen(empty: Scene, snap_compare: Any, pane: str) -> None:
+    path = filled(empty.workspace)
+    indexed(empty.workspace, path).close()
+
+    async def run_before(pilot: Pilot[None]) -> None:
+        _, screen = await shown(pilot, path)
+        screen.pane = pane
+        await pilot.pause(0.1)
+
+    assert snap_compare(scene.bench(empty.workspace), terminal_size=NARROW, run_before=run_before)
+
+
+def test_all_panes_on_a_wide_screen(empty: Scene, snap_compare: Any) -> None:
+    path = filled(empty.workspace)
+    indexed(empty.workspace, path).close()
+
+    async def run_before(pilot: Pilot[None]) -> None:
+        await shown(pilot, path)
+
+    assert snap_compare(scene.bench(empty.workspace), terminal_size=WIDE, run_before=run_before)
+
+
+async def shown(pilot: Pilot[None], path: Path) -> tuple[Workbench, DataScreen]:
+    """A file is open, its fourth pair chosen, and all that is read in the background is there."""
+    app, screen = await opened(pilot, path)
+    screen.listed.go(3)
+    await scene.until(pilot, lambda: bool(screen._report) and bool(screen._descent))
+    screen.pane = "pair"
+    await scene.until(pilot, lambda: screen.pair_view.detail is not None and screen.pair_view.detail.pair == 3)
+    await scene.until(pilot, lambda: bool(screen._files) and screen._files[0].indexed)
+    await pilot.pause(0.1)
+    return app, screen
