@@ -75,8 +75,8 @@ def command(
 ) -> None:
     """Write the pairs of FILE without conflicts: the same two responses to the same prompt, preferred both ways.
 
-    Rows stay as they are, byte for byte, and in their order; rows that are no pairs are left out ('data check --fix OUT'
-    keeps those aside).
+    Rows stay as they are, byte for byte, and in their order; rows that are no pairs are left out ('data check
+    --fix OUT' keeps those aside).
 
     Exit status: 0 no conflict is left, 1 some are, 2 FILE cannot be read.
     """
