@@ -108,11 +108,12 @@ def command(
                 f"{printable(str(file))} holds SFT examples: --record, --scale, --show and --drop are for preference"
                 " pairs"
             )
+        written = None
         if fixed is not None:
             from core.data.examples import example_of
 
-            _fix(file, fixed, reader=example_of)
-        _examples(count_examples(file), as_json=as_json)
+            written = _fix(file, fixed, reader=example_of)
+        _examples(count_examples(file), written, as_json=as_json)
         return
     if validation is not None and validation.resolve() == file.resolve():
         raise UserError(f"{printable(str(validation))} is the training file: held-out pairs must be others")
@@ -125,14 +126,17 @@ def command(
     paths = [file] if validation is None else [file, validation]
     with _checked(here, paths, tokenizing, scale, record=record) as (found, run):
         bad = found.quality.rows > found.quality.valid
-        if fixed is not None:
-            _fix(file, fixed, found=found, drop=drop)
+        written = None if fixed is None else _fix(file, fixed, found=found, drop=drop)
         if as_json:
-            _print_json(_document(found, target, limit, show))
-        elif show is not None:
-            _show(found, show, limit)
+            document = _document(found, target, limit, show)
+            _print_json(document if written is None else {**document, "fixed": written})
         else:
-            _people(found, target, run)
+            if show is not None:
+                _show(found, show, limit)
+            else:
+                _people(found, target, run)
+            if written is not None:
+                _say_fixed(written)
     sys.exit(1 if bad else 0)
 
 
@@ -253,7 +257,8 @@ def _fix(
     reader: Callable[..., object] | None = None,
     found: Checked | None = None,
     drop: tuple[str, ...] = (),
-) -> None:
+) -> dict[str, Any]:
+    """Write both files; returns what was written."""
     from core.data.fix import fix
     from core.data.pairs import pair_of
 
@@ -273,10 +278,18 @@ def _fix(
     made = fix(
         file, out, _left_out(out), reader=reader or pair_of, also=also if dropped else None, parameters=parameters
     )
-    click.echo(
-        f"{printable(str(out))}: {made.kept} rows kept; {printable(str(_left_out(out)))}: {made.left_out} left out",
-        err=True,
-    )
+    return {
+        "file": str(out),
+        "kept": made.kept,
+        "left_out_file": str(_left_out(out)),
+        "left_out": made.left_out,
+        "errors": made.errors,
+    }
+
+
+def _say_fixed(fixed: dict[str, Any]) -> None:
+    click.echo(f"{printable(fixed['file'])}: {fixed['kept']} rows kept")
+    click.echo(f"{printable(fixed['left_out_file'])}: {fixed['left_out']} rows left out")
 
 
 # For programs
@@ -434,7 +447,7 @@ def _histogram(gap: Gap, target: Gate, echo: Callable[[str], None]) -> None:
         echo(f"{low:5.1f} to {high:4.1f}  {count:7}  {bar}".rstrip())
 
 
-def _examples(found: ExampleCount, *, as_json: bool) -> None:
+def _examples(found: ExampleCount, written: dict[str, Any] | None, *, as_json: bool) -> None:
     if as_json:
         _print_json(
             {
@@ -443,6 +456,7 @@ def _examples(found: ExampleCount, *, as_json: bool) -> None:
                 "errors": found.errors,
                 "findings": {"unique_prompts": found.unique_prompts, "rows": [_row(row) for row in found.examples]},
                 "facts": {},
+                **({} if written is None else {"fixed": written}),
             }
         )
     else:
@@ -452,4 +466,6 @@ def _examples(found: ExampleCount, *, as_json: bool) -> None:
         click.echo(f"unique prompts {found.unique_prompts}")
         if found.errors:
             click.echo("errors: " + ", ".join(f"{count} {kind}" for kind, count in found.errors.items()))
+    if written is not None and not as_json:
+        _say_fixed(written)
     sys.exit(1 if found.rows > found.valid else 0)

@@ -117,6 +117,85 @@ def test_without_record_nothing_is_written(inside: Shell, workspace: Workspace, 
     assert facts.latest(db) == {}
 
 
+PLANTED = [
+    {"prompt": "p", "chosen": "yes indeed", "rejected": "no never"},
+    {"prompt": "p", "chosen": "no never", "rejected": "yes indeed"},
+    {"prompt": "q", "chosen": "write to jane.roe@mail.example.org", "rejected": "no"},
+    {"prompt": "q", "chosen": "write to jane.roe@mail.example.org", "rejected": "no"},
+    {"prompt": "r", "chosen": ""},
+]
+
+
+def planted(path: Path) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in PLANTED))
+    return path
+
+
+def test_each_finding_leads_to_its_pairs(outside: Shell) -> None:
+    planted(outside.folder / "a.jsonl")
+    said = outside.run("data", "check", "a.jsonl", code=1)
+    assert "conflicts: 2 pairs (1 conflicts), the first in line 1, line 2\n" in said
+    said = outside.run("data", "check", "a.jsonl", "--show", "conflict", "--limit", "1", code=1)
+    assert said.splitlines()[1:] == [
+        "line 1: the other way round in line 2",
+        "  prompt   p",
+        "  chosen   yes indeed",
+        "  rejected no never",
+        "and 1 more: --limit shows them",
+    ]
+    said = outside.run("data", "check", "a.jsonl", "--show", "email", code=1)
+    assert "line 3: chosen: j…@m….org\n" in said
+    assert "  chosen   write to j…@m….org\n" in said
+    assert "jane" not in said
+    assert "name the held-out file with --validation" in outside.run(
+        "data", "check", "a.jsonl", "--show", "leak", code=2
+    )
+    found = outside.json("data", "check", "a.jsonl", "--limit", "1", code=1)["findings"]
+    assert found["counts"]["duplicate"] == 1
+    assert found["pairs"]["conflict"] == {
+        "count": 2,
+        "first": [
+            {
+                "file": "a.jsonl",
+                "line": 1,
+                "detail": "the other way round in line 2",
+                "with": {"file": "a.jsonl", "line": 1},
+            }
+        ],
+        "more": 1,
+    }
+    assert "jane" not in json.dumps(found)
+
+
+def test_a_clean_copy_and_what_was_left_out(outside: Shell) -> None:
+    planted(outside.folder / "a.jsonl")
+    outside.run("data", "check", "a.jsonl", "--fix", "b.jsonl", "--drop", "duplicate", code=1)
+    assert [json.loads(line) for line in (outside.folder / "b.jsonl").read_text().splitlines()] == PLANTED[:3]
+    left = [json.loads(line) for line in (outside.folder / "b.left-out.jsonl").read_text().splitlines()]
+    assert [(row["line"], row["kind"]) for row in left] == [(4, "duplicate"), (5, "missing")]
+    assert left[0]["reason"] == "duplicates: the same as line 3"
+    outside.run("data", "check", "b.jsonl")
+    assert "is the file that is read" in outside.run("data", "check", "a.jsonl", "--fix", "a.jsonl", code=2)
+    assert "name a file with --fix" in outside.run("data", "check", "a.jsonl", "--drop", "duplicate", code=2)
+
+
+def test_limits_want_a_tokenizer(outside: Shell) -> None:
+    planted(outside.folder / "a.jsonl")
+    lengths = ("--max-prompt-length", "8", "--max-response-length", "8")
+    assert "name a model's folder with --model" in outside.run("data", "check", "a.jsonl", *lengths, code=2)
+    assert "name both limits" in outside.run("data", "check", "a.jsonl", *lengths[:2], code=2)
+    assert "has no tokenizer.json" in outside.run("data", "check", "a.jsonl", "--model", ".", code=2)
+
+
+def test_a_second_check_uses_the_index_that_stands(inside: Shell, workspace: Workspace) -> None:
+    planted(workspace.data / "a.jsonl")
+    inside.run("data", "check", "data/a.jsonl", code=1)
+    (index,) = (workspace.cache / "data").glob("*.db")
+    made = index.stat().st_mtime_ns
+    inside.run("data", "check", "data/a.jsonl", code=1)
+    assert [path.stat().st_mtime_ns for path in (workspace.cache / "data").glob("*.db")] == [made]
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
