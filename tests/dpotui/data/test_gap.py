@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+from pathlib import Path
+
+import pytest
 
 from core.data.comparisons import comparison_key
 from core.store import Database, facts, runs
 from core.store.votes import Vote, cast
 from core.workspace import Workspace
+from tests.core.training.test_reward_scores import with_reward_model
 from tests.dpotui.test_gates_cli import Shell, inside, outside, pairs
 
 __all__ = ["inside", "outside"]  # fixtures
@@ -58,6 +63,21 @@ def test_rewards_from_a_file(outside: Shell) -> None:
     (outside.folder / "r.json").write_text(json.dumps({"pairs": rewards}))
     said = outside.run("data", "gap", "a.jsonl", "--reward", "r.json")
     assert "source: reward model r.json as 2σ(r_w - r_l) - 1 on 0 to 1, all 2 pairs\nmean 0.0000\n" in said
+
+
+def test_a_reward_model_scores_the_pairs_now_as_score_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    shell = Shell(with_reward_model(tmp_path / "w").root, monkeypatch, capfdbinary)
+    pairs = "data/pairs_val.jsonl"
+    printed = shell.run("score", "--reward", "checkpoints/reward", "--pairs", pairs, "--json")
+    (shell.folder / "printed.json").write_text(printed)
+    now = shell.json("data", "gap", pairs, "--reward", "checkpoints/reward")
+    then = shell.json("data", "gap", pairs, "--reward", "printed.json")
+    scores = [pair["chosen_reward"] - pair["rejected_reward"] for pair in json.loads(printed)["pairs"]]
+    assert now["gap"]["mean"] == then["gap"]["mean"]
+    assert now["gap"]["mean"] == pytest.approx(sum(math.tanh(score / 2) for score in scores) / len(scores))
+    assert now["source"] == "reward"
 
 
 def test_an_unknown_gap_is_recorded_as_unknown(inside: Shell, workspace: Workspace, db: Database) -> None:
