@@ -17,8 +17,8 @@ from core.data.pairs import read_pairs
 _BATCH = 512
 # Prompts from which it is learnt how common pairs of words are.
 _SAMPLE = 10_000
-# Comparisons of two prompts before the search says that it is not complete: a minute's work.
-BUDGET = 5_000_000
+# Comparisons of two prompts before the search says that it is not complete: a few minutes' work.
+BUDGET = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ class _Index:
         self._values = array("Q")  # of all sets, one after the other
         self._starts = array("Q", [0])
         self._by_word: dict[int, list[int]] = {}
+        self._outlines: list[int] = []
         self._common: dict[int, int] = {}
         self._looked = 0
         self.exhausted = False
@@ -111,14 +112,24 @@ class _Index:
             # Of two sets alike enough, one word at least is among so many of the rarest of each.
             rarest = values[: size - _least(self._threshold * size) + 1]
             candidates = {other for value in rarest for other in self._by_word.get(value, ())}
-            mine = frozenset(values)
-            for other in candidates:
-                # The same prompt on two sides is no near-duplicate: it is counted as what it is.
-                if self._files[other] != file and self._hashes[other] != key and self._alike(mine, other):
-                    found.add((min(key, self._hashes[other]), max(key, self._hashes[other])))
+            outline = _outline(values)
+            if candidates and self._looked < BUDGET:
+                self._looked += len(candidates)
+                # Of this set and one that is alike enough, at most so many are in one of them only.
+                room = (1 - self._threshold) / self._threshold * size + 1e-9
+                outlines = self._outlines
+                likely = [other for other in candidates if (outlines[other] ^ outline).bit_count() <= room]
+                mine = frozenset(values)
+                for other in likely:
+                    # The same prompt on two sides is no near-duplicate: it is counted as what it is.
+                    if self._files[other] != file and self._hashes[other] != key and self._alike(mine, other):
+                        found.add((min(key, self._hashes[other]), max(key, self._hashes[other])))
+            elif candidates:
+                self.exhausted = True
             if keep:
                 number = len(self._hashes)
                 self._hashes.append(key)
+                self._outlines.append(outline)
                 self._files.append(file)
                 self._values.extend(values)
                 self._starts.append(len(self._values))
@@ -131,10 +142,6 @@ class _Index:
         small, large = sorted((len(mine), end - begin))
         if small < self._threshold * large:
             return False
-        if self._looked >= BUDGET:
-            self.exhausted = True
-            return False
-        self._looked += 1
         shared = len(mine.intersection(self._values[begin:end]))
         return shared >= self._threshold * (small + large - shared)
 
@@ -154,6 +161,14 @@ class _Index:
         common = self._common
         for values in each:
             yield sorted(values, key=lambda value: (common.get(value, 0), value))
+
+
+def _outline(values: list[int]) -> int:
+    """A few bits for a set: those that differ between two sets are no more than the numbers that differ."""
+    bits = 0
+    for value in values:
+        bits |= 1 << (value & 255)
+    return bits
 
 
 def _least(number: float) -> int:

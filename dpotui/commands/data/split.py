@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -129,22 +130,18 @@ def _document(done: Split, run: str | None) -> dict[str, Any]:
 
 
 def _people(done: Split, run: str | None) -> None:
-    click.echo(
-        f"{printable(done.source.name)}: {done.pairs} pairs on {done.prompts} prompts in {done.groups} groups of"
-        f" near-duplicates, the largest of {done.largest} pairs"
-    )
+    click.echo(f"{printable(done.source.name)}: {done.pairs} pairs on {done.prompts} prompts")
+    click.echo(f"{done.groups} groups of near-duplicate prompts, the largest with {done.largest} pairs")
     for part in done.parts:
         click.echo(
             f"{part.name:<11}{part.pairs:>9} pairs {done.share(part):7.2%}  {part.prompts:>8} prompts"
             f"  {printable(part.path.name)}"
         )
     for note in done.notes:
-        click.echo(f"note: {note}")
+        click.echo(textwrap.fill(f"note: {note}", 80))
     leaks = done.leaks
-    click.echo(
-        f"searched after writing: {leaks.exact} prompts and {leaks.near} near-duplicates (Jaccard {done.threshold:g}"
-        " or more) in two files"
-    )
+    click.echo(f"searched after writing: {leaks.exact} prompts in two files, {leaks.near} near-duplicates")
+    click.echo(f"(near-duplicates: a Jaccard of {done.threshold:g} or more)")
     if not leaks.complete:
         click.echo("not every prompt was compared with every other: too many are alike")
     if run is not None:

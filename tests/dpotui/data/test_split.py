@@ -25,12 +25,13 @@ def pairs(folder: Path) -> Path:
 def test_three_files_beside_the_source(outside: Shell) -> None:
     pairs(outside.folder)
     said = outside.run("data", "split", "pairs.jsonl", "--test-share", "0.1")
-    assert "pairs.jsonl: 40 pairs on 20 prompts in 20 groups of near-duplicates, the largest of 2 pairs" in said
+    assert "pairs.jsonl: 40 pairs on 20 prompts\n" in said
+    assert "20 groups of near-duplicate prompts, the largest with 2 pairs\n" in said
     assert "train             28 pairs  70.00%        14 prompts  pairs_train.jsonl" in said
     assert "validation         8 pairs  20.00%         4 prompts  pairs_val.jsonl" in said
     assert "test               4 pairs  10.00%         2 prompts  pairs_test.jsonl" in said
-    assert "searched after writing: 0 prompts and 0 near-duplicates (Jaccard 0.8 or more) in two files" in said
-    assert all(len(line) <= 80 for line in said.splitlines() if "searched" not in line and "groups" not in line)
+    assert "searched after writing: 0 prompts in two files, 0 near-duplicates" in said
+    assert all(len(line) <= 80 for line in said.splitlines())
 
 
 def test_the_json_document(outside: Shell) -> None:
