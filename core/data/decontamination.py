@@ -59,6 +59,7 @@ class Contamination:
     items: int  # of all benchmarks
     n: int
     coverage: float
+    skipped: int = 0  # rows that are no pairs
 
     @property
     def score(self) -> float | None:
@@ -101,22 +102,29 @@ def compared(
     n: int = NGRAM,
     coverage: float = COVERAGE,
     clean: Callable[[bytes], None] | None = None,
-    bad: list[BadRow] | None = None,
     progress: Callable[[int], None] | None = None,
     examples: int = EXAMPLES,
 ) -> Contamination:
-    """Compare a file of pairs; `clean` is given the lines of pairs that hold no item, `bad` the rows that are no pairs.
+    """Compare a file of pairs. Rows that are no pairs are counted.
+
+    Args:
+        clean: is given the lines of the pairs that hold no item. Then every row must be a pair: none is lost unseen.
 
     Raises:
-        UserError: as `decontaminate`; or the file cannot be read.
+        UserError: as `decontaminate`; the file cannot be read; or a row is no pair though `clean` is given.
     """
+    name = printable(str(path))
     gathered = _Gathered(benchmarks, n, coverage, examples, progress)
     for line in read_lines(path):
         row = row_in(line)
         pair = row if isinstance(row, BadRow) else pair_of(row)
         if isinstance(pair, BadRow):
-            if bad is not None:
-                bad.append(pair)
+            if clean is not None:
+                raise UserError(
+                    f"{name}:{pair.line}: {pair.reason}: write a clean copy first with"
+                    f" 'dpotui data check {name} --fix OUT'"
+                )
+            gathered.skipped += 1
         elif not gathered.add(pair) and clean is not None:
             clean(line.raw)
     return gathered.result()
@@ -138,6 +146,7 @@ class _Gathered:
         self._hits: list[Hit] = []
         self._examples: list[tuple[Pair, tuple[Hit, ...]]] = []
         self._count = self._contaminated = 0
+        self.skipped = 0
 
     def add(self, pair: Pair) -> list[Hit]:
         found = self._matcher.hits(pair, self._count)
@@ -162,6 +171,7 @@ class _Gathered:
             len(matcher.items),
             matcher.n,
             matcher.coverage,
+            self.skipped,
         )
 
 

@@ -27,7 +27,6 @@ from core.data.decontamination import (
     findings,
     method,
 )
-from core.data.jsonl import BadRow
 from core.data.manifest import Writer, writing
 from core.data.pairs import Pair
 from core.errors import UserError
@@ -50,7 +49,13 @@ from dpotui.commands.data.recording import Ticker, hashes, record, unchanged, wo
 @click.option("--n", default=NGRAM, show_default=True, help="Words of an n-gram.")
 @click.option("--coverage", default=COVERAGE, show_default=True, help="Share of an item that is too much.")
 @click.option("--fix", "out", type=click.Path(path_type=Path), metavar="OUT", help="Write a copy without those pairs.")
-@click.option("--show", default=5, show_default=True, help="Contaminated pairs to print beside their items.")
+@click.option(
+    "--show",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    help="Contaminated pairs to print beside their items.",
+)
 @click.option("--record", "recorded", is_flag=True, help="Record the score as a fact of the workspace, for its gates.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.option("-w", "--workspace", metavar="DIR", help="The workspace (default: around here).")
@@ -80,7 +85,7 @@ def command(
     started = time.time()
     paths = [file, *against]
     before = hashes(here, paths) if here else {}
-    found, bad = _compare(file, against, n, coverage, out, show)
+    found = _compare(file, against, n, coverage, out, show)
     fact = decontamination_fact(found if against else None, [file], before)
     run = None
     if here is not None:
@@ -90,17 +95,14 @@ def command(
         run = record(here, "decontaminate", file, [fact], started) if recorded else None
     if as_json:
         # Names of files may hold what is no text.
-        click.echo(json.dumps(_document(found, fact, bad, out, run), indent=2, ensure_ascii=True, allow_nan=False))
+        click.echo(json.dumps(_document(found, fact, out, run), indent=2, ensure_ascii=True, allow_nan=False))
     else:
-        _people(found, fact, file, bad, out, run)
+        _people(found, fact, file, out, run)
     sys.exit(1 if not against or (found.contaminated and out is None) else 0)
 
 
-def _compare(
-    file: Path, against: list[Path], n: int, coverage: float, out: Path | None, show: int
-) -> tuple[Contamination, list[BadRow]]:
+def _compare(file: Path, against: list[Path], n: int, coverage: float, out: Path | None, show: int) -> Contamination:
     """One pass over the file; with `out`, what is clean is copied byte for byte as it comes by."""
-    bad: list[BadRow] = []
     writer: Writer | None = None
     with ExitStack() as stack:
         ticker = stack.enter_context(Ticker("compared"))
@@ -110,19 +112,14 @@ def _compare(
                 writing(out, command="data decontaminate --fix", parameters=parameters, parents=[file, *against])
             )
         found = compared(
-            file, against, n=n, coverage=coverage, clean=writer.line if writer else None, bad=bad,
+            file, against, n=n, coverage=coverage, clean=writer.line if writer else None,
             progress=ticker, examples=show,
         )  # fmt: skip
         if writer is not None:
-            if bad:
-                raise UserError(
-                    f"{printable(str(file))}:{bad[0].line}: {bad[0].reason}: write a clean copy first with"
-                    f" 'dpotui data check {printable(str(file))} --fix OUT'"
-                )
             if not writer.rows:
                 raise UserError(f"all {found.pairs} pairs of {printable(str(file))} are contaminated: nothing is left")
             writer.counts |= {"pairs": writer.rows, "contaminated": found.contaminated}
-    return found, bad
+    return found
 
 
 def _index(workspace: Workspace, file: Path, found: Contamination) -> None:
@@ -135,7 +132,7 @@ def _index(workspace: Workspace, file: Path, found: Contamination) -> None:
             index.add_findings("contaminated", findings(found))
 
 
-def _document(found: Contamination, fact: Fact, bad: list[BadRow], out: Path | None, run: str | None) -> dict[str, Any]:
+def _document(found: Contamination, fact: Fact, out: Path | None, run: str | None) -> dict[str, Any]:
     known = bool(found.benchmarks)
     return {
         "pairs": found.pairs,
@@ -149,7 +146,7 @@ def _document(found: Contamination, fact: Fact, bad: list[BadRow], out: Path | N
         "benchmark_items": found.items,
         "n": found.n,
         "coverage": found.coverage,
-        "not_compared": len(bad),
+        "not_compared": found.skipped,
         "source": fact.source,
         "written": None if out is None else str(out),
         "run": run,
@@ -159,7 +156,7 @@ def _document(found: Contamination, fact: Fact, bad: list[BadRow], out: Path | N
 # For people
 
 
-def _people(found: Contamination, fact: Fact, file: Path, bad: list[BadRow], out: Path | None, run: str | None) -> None:
+def _people(found: Contamination, fact: Fact, file: Path, out: Path | None, run: str | None) -> None:
     name = printable(file.name)
     if fact.value is None:
         click.echo(f"decontamination unknown: {fact.source}")
@@ -167,8 +164,8 @@ def _people(found: Contamination, fact: Fact, file: Path, bad: list[BadRow], out
         click.echo(f"{name}: {found.contaminated} of {found.pairs} pairs are contaminated, score {fact.value:.4f}")
         click.echo(f"compared with {found.items} items of {', '.join(names(found.benchmarks))}")
         click.echo(textwrap.fill(f"an item counts when {method(found.n, found.coverage)}", 80))
-    if bad:
-        click.echo(f"rows that are no pairs and were not compared: {len(bad)} (dpotui data check tells why)")
+    if found.skipped:
+        click.echo(f"rows that are no pairs and were not compared: {found.skipped} (dpotui data check tells why)")
     if found.examples:
         _side_by_side(found, name)
     rest = found.contaminated - len(found.examples)
