@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from array import array
 from bisect import bisect_left
 from pathlib import Path
@@ -19,6 +20,8 @@ from dpotui.browse.shown import Detail, Listed, Part, both, characters, clean, f
 from dpotui.roles import Span
 
 _PIECE = 1 << 20
+# Lines that take about a millisecond.
+_BREATH = 1000
 # A longer row is read when it is opened, not for its line in the list.
 LONG_ROW = 1 << 20
 _NAMES = ("chosen", "rejected", "response", "completion")
@@ -61,6 +64,8 @@ class Rows:
                     self._lengths.append(offset - start)
                     self._offsets.append(start)  # last: what is counted is whole
                 self.scanned = offset
+                if not number % _BREATH:
+                    time.sleep(0.0005)  # whoever waits for the interpreter, such as a key, gets it now
         self.complete = not self._stop.is_set()
 
     def narrow(self, narrowing: Narrowing) -> int:
