@@ -13,9 +13,10 @@ from core.workspace import Workspace, templates, write_private
 
 SEED = 20
 MODEL = "models/demo-base"
-_CONFIGS = ("sft_config.yaml", "reward_config.yaml", "dpo_config.yaml")
+_CONFIGS = tuple(f"{kind}_config.yaml" for kind in ("sft", "generate", "judge", "reward", "dpo"))
 # Shares of the checklists: 90/10 for SFT, 80/20 for preferences.
 _SFT_VALIDATION, _PAIRS_VALIDATION = 0.1, 0.2
+_PROMPTS = 64
 
 
 def is_demo(workspace: Workspace) -> bool:
@@ -40,6 +41,7 @@ def make_demo(workspace: Workspace) -> None:
             ("sft_val.jsonl", sft_validation),
             ("preference_pairs_train.jsonl", pairs_train),
             ("preference_pairs_val.jsonl", pairs_validation),
+            ("prompts.jsonl", data.prompt_rows(SEED, _PROMPTS)),
             ("benchmarks/zoo_sums.jsonl", quiz_rows(SEED)),
         ):
             path = workspace.data / name

@@ -51,6 +51,11 @@ def sft_rows(seed: int) -> list[Row]:
     return rows
 
 
+def prompt_rows(seed: int, count: int) -> list[Row]:
+    """Prompts that are answered by the model itself."""
+    return [{"prompt": text} for text, _, _ in _questions(random.Random(f"prompts {seed}"))[:count]]
+
+
 def preference_rows(seed: int) -> list[Row]:
     """Each prompt with two answers of different manners, the better marked one chosen."""
     rng = random.Random(f"pairs {seed}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from core import checklist, gates
-from core.config import CONFIGS, load_config
+from core.config import RUN_CONFIGS, load_config
 from core.data.pairs import Pair, read_pairs
 from core.demo import MODEL, is_demo, make_demo
 from core.engine.client import ensure_engine, reap, submit
@@ -30,7 +30,7 @@ from dpotui.commands.gates import table
 from dpotui.commands.open import no_terminal
 
 # What the demo runs, in this order, each when the one before has finished.
-STAGES: tuple[Kind, ...] = ("sft", "data_check", "init_check", "reward", "dpo")
+STAGES: tuple[Kind, ...] = ("sft", "generate", "data_check", "init_check", "reward", "judge", "dpo")
 
 # Pairs that are shown before DPO learns from them.
 SAMPLES = 3
@@ -45,8 +45,9 @@ CALMER = "--set training.learning_rate=5e-4 --set training.beta=0.1"
 def command(folder: Path, headless: bool) -> None:
     """Run the stages on a small model and data, made on the spot in FOLDER (default: dpotui-demo).
 
-    Fine-tuning, a check of the data, a check of the policy, a reward model, then DPO: about a minute on two cores. A
-    demo that stands there already goes on where it was; nothing of it is overwritten.
+    Fine-tuning, several responses to some prompts, a check of the data, a check of the policy, a reward model that
+    judges those responses, then DPO: about a minute on two cores. A demo that stands there already goes on where it
+    was; nothing of it is overwritten.
     """
     reason = None if headless else no_terminal()
     if reason is not None:
@@ -86,9 +87,9 @@ def _queue(workspace: Workspace, db: Database) -> list[str]:
     for kind in STAGES:
         newest = next(iter(runs.listing(db, kind=kind, limit=1)), None)
         if newest is None:
-            name = kind if kind in CONFIGS else "dpo"
+            name = kind if kind in RUN_CONFIGS else "dpo"
             path = workspace.configs / f"{name}_config.yaml"
-            config = load_config(path, CONFIGS[name])
+            config = load_config(path, RUN_CONFIGS[name])
             parent = found[-1] if found else None
             newest = submit(workspace, db, kind, config, config_path=str(path), parent=parent)
         elif newest.state in runs.RESUMABLE:
@@ -126,9 +127,11 @@ def _watch(workspace: Workspace, db: Database, queued: list[str], before: set[st
 
 _TITLES: dict[Kind, str] = {
     "sft": "stage 1: a model that knows nothing learns the animals and four ways to answer",
+    "generate": "stage 2: the model answers some prompts in several ways",
     "data_check": "stage 2: are the preference pairs fit to learn from?",
     "init_check": "stage 3: does the policy start where its reference stands?",
     "reward": "stage 4: a reward model learns what visitors like",
+    "judge": "stage 2 again: the reward model chooses among the model's own answers",
     "dpo": "stage 5: the policy learns which answers visitors like",
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -45,19 +44,18 @@ def test_the_stages_wait_for_each_other_and_are_queued_once(workspace: Workspace
     make_demo(workspace)
     db = open_store(workspace.database)
     queued = module._queue(workspace, db)
-    assert [runs.get(db, run).kind for run in queued] == ["sft", "data_check", "init_check", "reward", "dpo"]
+    assert [runs.get(db, run).kind for run in queued] == list(module.STAGES)
     assert [runs.get(db, run).parent for run in queued] == [None, *queued[:-1]]
     assert module._queue(workspace, db) == queued
     runs.update(db, queued[0], state="finished")
     runs.update(db, queued[1], state="interrupted")
     assert module._queue(workspace, db) == queued
-    assert [runs.get(db, run).state for run in queued] == ["finished", *["queued"] * 4]
+    assert [runs.get(db, run).state for run in queued] == ["finished", *["queued"] * (len(queued) - 1)]
     db.close()
 
 
-def _demo(folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
-    started = time.monotonic()
-    done = subprocess.run(
+def _demo(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "dpotui", "demo", "zoo", "--headless"],
         cwd=folder,
         capture_output=True,
@@ -65,22 +63,20 @@ def _demo(folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
         stdin=subprocess.DEVNULL,
         timeout=570,
     )
-    return done, time.monotonic() - started
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("demo")
-    return folder, _demo(folder)[0]
+    return folder, _demo(folder)
 
 
 @pytest.mark.slow
-def test_it_ends_well_and_in_time(finished: Finished) -> None:
+def test_it_ends_well(finished: Finished) -> None:
     folder, done = finished
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     db = open_store(open_workspace(folder / "zoo").database)
     assert {run.state for run in runs.listing(db)} == {"finished"}
-    assert sum(run.ended - run.started for run in runs.listing(db) if run.started and run.ended) < 180
     db.close()
 
 
@@ -100,16 +96,16 @@ def test_it_learns(finished: Finished) -> None:
 def test_the_gates_have_something_to_say(finished: Finished) -> None:
     said = finished[1].stdout
     assert re.search(r"^FAIL +5 KL Divergence ", said, re.M)
-    for passing in ("2 Preference Gap", "2 Pair Count", "2 Unique Prompts", "3 Initial KL Divergence",
-                    "4 Training Accuracy", "4 Validation Accuracy", "4 Overfitting Gap"):  # fmt: skip
+    for passing in ("2 Preference Gap", "2 Pair Count", "2 Decontamination", "2 Unique Prompts",
+                    "3 Initial KL Divergence", "4 Training Accuracy", "4 Validation Accuracy", "4 Overfitting Gap"):  # fmt: skip
         assert re.search(rf"^PASS +{passing} ", said, re.M)
-    assert "2 Decontamination" in said.split("UNKNOWN")[1]
     assert module.CALMER in said
 
 
 @pytest.mark.slow
 def test_checklist_items_fill_themselves(finished: Finished) -> None:
     said = finished[1].stdout.split("Checklist items that filled themselves")[1]
+    assert "[-] Stage 2: Preference Data Generation  11/13" in said
     assert "[x] Stage 3: Model Initialization  8/8" in said
     assert "[-] Stage 4: Preference Modeling  7/9" in said
     assert re.search(r"^  \[x\] Pair count: 1536 \(target ≥1000\)  PASS  by fact$", said, re.M)
@@ -143,11 +139,9 @@ def test_a_calmer_run_passes_the_gate(finished: Finished) -> None:
 
 @pytest.mark.slow
 def test_again_it_runs_nothing_twice(finished: Finished) -> None:
-    done, seconds = _demo(finished[0])
+    done = _demo(finished[0])
     assert done.returncode == 0
-    assert done.stdout.count("finished") >= 5
-    assert "(before)" in done.stdout
-    assert seconds < 20
+    assert done.stdout.count("(before)") == len(module.STAGES)
     db = open_store(open_workspace(finished[0] / "zoo").database)
-    assert len(runs.listing(db, kind="sft")) == 1
+    assert {len(runs.listing(db, kind=kind)) for kind in module.STAGES if kind != "dpo"} == {1}
     db.close()
