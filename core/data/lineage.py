@@ -55,7 +55,8 @@ def lineage(path: Path, digest: Digest = file_sha256) -> list[Node]:
         UserError: there is no such file and no manifest of it.
     """
     if not path.is_file() and not manifest_path(path).is_file():
-        raise UserError(f"{printable(str(path))} does not exist: name a data set, such as data/preference_pairs.jsonl")
+        what = "is not a regular file" if path.exists() else "does not exist"
+        raise UserError(f"{printable(str(path))} {what}: name a data set, such as data/preference_pairs.jsonl")
     found: list[Node] = []
     _walk(path, path.name, None, 0, digest, found, {}, ())
     return found
