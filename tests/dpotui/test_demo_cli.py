@@ -96,8 +96,16 @@ def test_it_learns(finished: Finished) -> None:
 def test_the_gates_have_something_to_say(finished: Finished) -> None:
     said = finished[1].stdout
     assert re.search(r"^FAIL +5 KL Divergence ", said, re.M)
-    for passing in ("2 Preference Gap", "2 Pair Count", "2 Decontamination", "2 Unique Prompts",
-                    "3 Initial KL Divergence", "4 Training Accuracy", "4 Validation Accuracy", "4 Overfitting Gap"):  # fmt: skip
+    for passing in (
+        "2 Preference Gap",
+        "2 Pair Count",
+        "2 Decontamination",
+        "2 Unique Prompts",
+        "3 Initial KL Divergence",
+        "4 Training Accuracy",
+        "4 Validation Accuracy",
+        "4 Overfitting Gap",
+    ):
         assert re.search(rf"^PASS +{passing} ", said, re.M)
     assert module.CALMER in said
 
