@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from core.data.index import IndexedFile, Progress, spool_path, write_findings
+from core.data.index import Progress
+from core.data.index_file import IndexedFile, spool_path, write_findings
 from core.data.jsonl import BadRow, row_of
 from core.data.looking import Looking
 from core.data.messages import text_key

@@ -5,67 +5,57 @@ A file of a million pairs is browsed, filtered and measured through it without b
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.data.findings import FINDINGS
 from core.data.gap import Scale
+from core.data.index_file import (
+    FORMAT,
+    SUFFIX,
+    IndexedFile,
+    changed_ns,
+    connect,
+    family,
+    spool_path,
+    unchanged,
+    write_findings,
+)
 from core.data.jsonl import BadRow, row_of
 from core.data.pairs import Pair, pair_of
 from core.data.tokenize import Limits
 from core.errors import UserError
 from core.text import printable
 
-# Raised when an index that was made before would say something else than one made now.
-FORMAT = 1
-SUFFIX = ".index.db"
+__all__ = [
+    "ALL",
+    "SUFFIX",
+    "Entry",
+    "Filter",
+    "Found",
+    "Index",
+    "IndexedFile",
+    "Interrupted",
+    "Progress",
+    "Range",
+    "build",
+    "existing",
+    "open_index",
+    "spool_path",
+]
 
 Progress = Callable[[int, int, str], None]  # done, of how many, at what
 Range = tuple[float | None, float | None]  # both ends belong to it
 
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE pairs (
-    id INTEGER PRIMARY KEY, file INTEGER NOT NULL, line INTEGER NOT NULL,
-    offset INTEGER NOT NULL, length INTEGER NOT NULL,
-    prompt INTEGER NOT NULL, chosen INTEGER NOT NULL, rejected INTEGER NOT NULL,
-    prompt_chars INTEGER NOT NULL, chosen_chars INTEGER NOT NULL, rejected_chars INTEGER NOT NULL,
-    prompt_tokens INTEGER, chosen_tokens INTEGER, rejected_tokens INTEGER,
-    chosen_score REAL, rejected_score REAL, score_fields INTEGER, gap REAL
-);
-CREATE TABLE bad_rows (
-    id INTEGER PRIMARY KEY, file INTEGER NOT NULL, line INTEGER NOT NULL, offset INTEGER NOT NULL,
-    length INTEGER NOT NULL, kind TEXT NOT NULL, field TEXT, reason TEXT NOT NULL
-);
-CREATE TABLE findings (
-    kind TEXT NOT NULL, pair INTEGER NOT NULL, detail TEXT NOT NULL, cluster INTEGER,
-    PRIMARY KEY (kind, pair)
-) WITHOUT ROWID;
-"""
-
 
 class Interrupted(Exception):
     """Building the index was stopped because somebody asked for it; nothing is left of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedFile:
-    """One of the files as it was read. `spooled`: its rows lie as JSONL beside the index, because they cannot be found
-    by their place in the file (it is compressed, or no JSONL)."""
-
-    path: Path
-    size: int
-    changed_ns: int
-    sha256: str
-    pairs: int = 0
-    spooled: bool = False
 
 
 class Entry(NamedTuple):
@@ -135,7 +125,7 @@ class Index:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._db = _connect(path, "ro")
+        self._db = connect(path, "ro")
         self._handles: dict[int, int] = {}
         self._selected: Filter | None = None
         self._selected_count = 0
@@ -161,7 +151,7 @@ class Index:
 
     def is_current(self) -> bool:
         """Whether the files are still those that were read."""
-        return all(_unchanged(file) for file in self.files)
+        return all(unchanged(file) for file in self.files)
 
     # Pairs
 
@@ -213,7 +203,7 @@ class Index:
 
     def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """The result of a query that is too large to be held, over a connection of its own."""
-        db = _connect(self.path, "ro")
+        db = connect(self.path, "ro")
         try:
             yield from db.execute(sql, values)
         finally:
@@ -281,7 +271,7 @@ class Index:
             raise ValueError(f"{kind} is no kind of finding")
         with self._lock:
             self._selected = None
-            db = _connect(self.path, "rw")
+            db = connect(self.path, "rw")
             try:
                 with db:
                     write_findings(db, ((kind, *row) for row in rows), replace=kind)
@@ -356,19 +346,6 @@ class Index:
         return self._selected_count
 
 
-def write_findings(
-    db: sqlite3.Connection, rows: Iterable[tuple[str, int, str, int | None]], replace: str | None = None
-) -> None:
-    """Write findings (kind, pair, detail, cluster); several of one kind in one pair become one."""
-    if replace is not None:
-        db.execute("DELETE FROM findings WHERE kind = ?", [replace])
-    db.executemany(
-        "INSERT INTO findings VALUES (?, ?, ?, ?) ON CONFLICT (kind, pair) DO UPDATE SET"
-        " detail = substr(detail || '; ' || excluded.detail, 1, 400), cluster = coalesce(cluster, excluded.cluster)",
-        rows,
-    )
-
-
 # Finding and making
 
 
@@ -419,7 +396,7 @@ def build(
 
 def existing(paths: Sequence[Path], folder: Path) -> Index | None:
     """The newest index of these files in the folder, if the files are still what they were."""
-    for path in sorted(folder.glob(f"{family(paths)}-*{SUFFIX}"), key=_changed, reverse=True):
+    for path in sorted(folder.glob(f"{family(paths)}-*{SUFFIX}"), key=changed_ns, reverse=True):
         found = open_index(path)
         if found is None:
             continue
@@ -439,50 +416,3 @@ def open_index(path: Path) -> Index | None:
         found.close()
         return None
     return found
-
-
-def family(paths: Sequence[Path]) -> str:
-    """What the names of all indexes of these paths begin with."""
-    names = b"\0".join(os.fsencode(path.absolute()) for path in paths)
-    return hashlib.blake2b(names, digest_size=8).hexdigest()
-
-
-def key_of(files: Sequence[IndexedFile], parameters: Mapping[str, Any]) -> str:
-    """What an index is made of, in 16 hex digits."""
-    told = json.dumps([FORMAT, [file.sha256 for file in files], parameters], sort_keys=True)
-    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
-
-
-def spool_path(index: Path, file: int) -> Path:
-    return index.with_name(f"{index.name.removesuffix(SUFFIX)}.{file}.rows")
-
-
-def as_json(file: IndexedFile) -> dict[str, Any]:
-    return {**asdict(file), "path": str(file.path)}
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False, timeout=30)
-    db.execute("PRAGMA cache_size = -16000")
-    return db
-
-
-def _changed(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
-def _unchanged(file: IndexedFile) -> bool:
-    try:
-        stat = file.path.stat()
-        if stat.st_size != file.size:
-            return False
-        if stat.st_ctime_ns == file.changed_ns:
-            return True
-        # It was touched, moved or copied back: what is in it decides.
-        with file.path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest() == file.sha256
-    except OSError:
-        return False

@@ -18,18 +18,15 @@ from typing import Any, BinaryIO
 from core.data.artefacts import Texts
 from core.data.comparing import Comparing
 from core.data.gap import Scale, find_scale
-from core.data.index import (
+from core.data.index import Index, Interrupted, Progress, open_index
+from core.data.index_file import (
     FORMAT,
     SCHEMA,
     SUFFIX,
-    Index,
     IndexedFile,
-    Interrupted,
-    Progress,
     as_json,
     family,
     key_of,
-    open_index,
     spool_path,
     write_findings,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.data import personal
 from core.data.artefacts import Artefacts, Texts, special_tokens
-from core.data.index import IndexedFile
+from core.data.index_file import IndexedFile
 from core.data.near_duplicates import PART, Signatures
 from core.data.pairs import Pair
 from core.data.token_lengths import Lengths, TokenCounter

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from core.store import Database, facts, open_store, runs, transaction
 from core.store.facts import Fact
 from core.text import one_line, printable
 from core.workspace import Workspace
+from dpotui.commands.data.check_document import document, row_document
 from dpotui.commands.data.recording import Ticker, workspace_of
 from dpotui.commands.options import scale_option
 
@@ -128,8 +129,8 @@ def command(
         bad = found.quality.rows > found.quality.valid
         written = None if fixed is None else _fix(file, fixed, found=found, drop=drop)
         if as_json:
-            document = _document(found, target, limit, show)
-            _print_json(document if written is None else {**document, "fixed": written})
+            told = document(found, target, limit, show)
+            _print_json(told if written is None else {**told, "fixed": written})
         else:
             if show is not None:
                 _show(found, show, limit)
@@ -295,98 +296,6 @@ def _say_fixed(fixed: dict[str, Any]) -> None:
 # For programs
 
 
-def _document(found: Checked, target: Gate, limit: int, show: str | None) -> dict[str, Any]:
-    quality, bias = found.quality, found.bias
-    findings: dict[str, Any] = {
-        "files": [str(path) for path in quality.paths],
-        "pairs_by_file": list(quality.pairs_by_file),
-        "duplicates": quality.duplicates,
-        "shared_prompts": quality.shared_prompts,
-        "responses_per_prompt": {
-            "min": quality.responses_min,
-            "mean": quality.responses_mean,
-            "max": quality.responses_max,
-        },
-        "scored": quality.scored,
-        "gap": _gap_document(quality.gap, target) if quality.gap else None,
-        "gap_reason": quality.gap_reason,
-        "rows": [{"file": str(path), **_row(row)} for path, row in quality.examples],
-        "tokens": None if found.lengths is None else {name: asdict(spread) for name, spread in found.lengths.items()},
-        "tokens_reason": found.tokens_reason,
-        "characters": {name: asdict(spread) for name, spread in found.characters.items()},
-        "limits": None if found.limits is None else asdict(found.limits),
-        "truncated": found.truncated,
-        "length_bias": {
-            "share": bias.share,
-            "interval": None if bias.low is None else [bias.low, bias.high],
-            "longer": bias.longer,
-            "shorter": bias.shorter,
-            "ties": bias.ties,
-        },
-        "conflicts": found.conflicts,
-        "personal": found.personal,
-        "counts": found.counts,
-        "pairs": {
-            kind: _pairs_document(found, kind, count, limit)
-            for kind, count in found.counts.items()
-            if show in (None, kind)
-        },
-    }
-    return {
-        "rows": quality.rows,
-        "valid": quality.valid,
-        "errors": quality.errors,
-        "findings": findings,
-        "facts": {fact.name: _fact(fact) for fact in found.facts},
-    }
-
-
-def _pairs_document(found: Checked, kind: str, count: int, limit: int) -> dict[str, Any]:
-    shown = []
-    for one in found.index.found(kind, 0, limit):
-        entry = found.index.entry(one.pair)
-        first = None if one.cluster is None else found.index.entry(one.cluster)
-        shown.append(
-            {
-                "file": str(found.paths[entry.file]),
-                "line": entry.line,
-                "detail": one.detail,
-                **({} if first is None else {"with": {"file": str(found.paths[first.file]), "line": first.line}}),
-            }
-        )
-    return {"count": count, "first": shown, "more": count - len(shown)}
-
-
-def _row(row: BadRow) -> dict[str, Any]:
-    return {"line": row.line, "kind": row.kind, "field": row.field, "reason": row.reason}
-
-
-def _gap_document(gap: Gap, target: Gate) -> dict[str, Any]:
-    return {
-        "mean": gap.mean,
-        "interval": None if gap.low is None else [gap.low, gap.high],
-        "median": gap.median,
-        "target": target.threshold,
-        "share_at_target": gap.share(target.threshold),
-        "n": gap.n,
-        "inverted": gap.inverted,
-        "histogram": [list(bin) for bin in gap.histogram],
-        "source": gap.source,
-    }
-
-
-def _fact(fact: Fact) -> dict[str, Any]:
-    return {
-        "value": fact.value,
-        "unit": fact.unit,
-        "low": fact.low,
-        "high": fact.high,
-        "n": fact.n,
-        "source": fact.source,
-        "run": fact.run,
-    }
-
-
 def _print_json(document: dict[str, Any]) -> None:
     # Names of files may hold what is no text.
     click.echo(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False))
@@ -454,7 +363,10 @@ def _examples(found: ExampleCount, written: dict[str, Any] | None, *, as_json: b
                 "rows": found.rows,
                 "valid": found.valid,
                 "errors": found.errors,
-                "findings": {"unique_prompts": found.unique_prompts, "rows": [_row(row) for row in found.examples]},
+                "findings": {
+                    "unique_prompts": found.unique_prompts,
+                    "rows": [row_document(row) for row in found.examples],
+                },
                 "facts": {},
                 **({} if written is None else {"fixed": written}),
             }
