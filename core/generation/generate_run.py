@@ -261,9 +261,10 @@ def _write(
         ),
     )  # fmt: skip
     without = len(found.prompts) - file.rows
+    many = str(most) if fewest == most else f"{fewest} to {most}"
     context.log(
-        f"{printable(name)}: {counts['responses']} responses to {file.rows} prompts, {fewest} to {most} different ones"
-        f" to each; {counts['length']} were cut at max_tokens, {counts['repeated']} repeat another of their prompt"
+        f"{printable(name)}: {counts['responses']} responses to {file.rows} prompts, {many} different ones to each;"
+        f" {counts['length']} were cut at max_tokens, {counts['repeated']} repeat another of their prompt"
     )
     gone = [
         f"{counts[key]} {words}" for key, words in (("empty_out", "empty"), ("repeated_out", "repeated")) if counts[key]
@@ -274,7 +275,7 @@ def _write(
             "warning" if gone else "info",
         )
     if without:
-        context.log(f"{without} prompts have no response and are not in the file", "warning")
+        context.log(f"{without} of {len(found.prompts)} prompts have no response and are not in the file", "warning")
 
 
 def _fields(answer: Answer, models: dict[int, str]) -> dict[str, Any]:

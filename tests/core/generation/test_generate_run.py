@@ -271,7 +271,7 @@ def test_what_stays_empty_is_left_out_with_a_word(
     assert [row.prompt for row in rows(space)] == [PROMPTS[1]["prompt"]]
     said = words(db, run.id)
     assert "6 responses were drawn again, 3 empty left out in the end" in said
-    assert "1 prompts have no response and are not in the file" in said
+    assert "1 of 2 prompts have no response and are not in the file" in said
 
 
 @pytest.mark.parametrize("distinct", [False, True])
