@@ -9,12 +9,13 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from core.intervals import Z
+
 Kind = Literal["Cohen", "Fleiss", "mean pairwise Cohen"]
 
 # Leaving out each way to label an item in turn takes nltk 30 µs an item and pair of coders: at most a second or two.
 _INTERVAL_WORK = 60_000
 
-_Z = 1.959963984540054  # the 97.5th percentile of the normal distribution
 _ALL_ONE = "every label is the same one, so chance alone would agree as well"
 
 
@@ -142,5 +143,5 @@ def _interval(kind: Kind, rows: Sequence[_Row], kappa: float) -> tuple[float | N
         without.append((value, count))
     mean = math.fsum(value * count for value, count in without) / n
     spread = math.fsum(count * (value - mean) ** 2 for value, count in without)
-    half = _Z * math.sqrt((n - 1) / n * spread)
+    half = Z * math.sqrt((n - 1) / n * spread)
     return (max(-1.0, kappa - half), min(1.0, kappa + half)) if half else (None, None)

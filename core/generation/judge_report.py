@@ -10,9 +10,9 @@ from typing import Any
 
 from core.config.judge import Pairing
 from core.data.agreement import Agreement, agreement
-from core.intervals import wilson
 from core.generation.groups import Group
 from core.generation.pairing import Made, Opinion, cyclic, pairs
+from core.intervals import wilson
 
 
 @dataclass(slots=True)
@@ -81,6 +81,10 @@ class Report:
         """Between the judges; None where there is one alone."""
         return agreement(self._labels) if len(self.tallies) > 1 else None
 
+    def heard(self) -> list[str]:
+        """The judges that decided anything."""
+        return [name for name, tally in self.tallies.items() if tally.counts["decided"]]
+
     def counts(self) -> dict[str, int]:
         """For the manifest of the pairs: of the judge that made them, and what was left out."""
         tally = self.tallies[self._pairing_judge].counts
@@ -146,7 +150,7 @@ class Report:
                 )
         between = self.agreement()
         if between is not None:
-            said.append(agreement_line(between))
+            said.append(agreement_line(between, self.heard()))
         said.append(
             f"{self.rows['pairs']} pairs by {self._pairing_judge} of {self.rows['prompts']} prompts,"
             f" {self.rows['prompts_without_a_pair']} without a pair{_left(self.left)}"
@@ -154,14 +158,15 @@ class Report:
         return said
 
 
-def agreement_line(between: Agreement) -> str:
+def agreement_line(between: Agreement, judges: Sequence[str]) -> str:
     if between.observed is None:
         return f"agreement of the judges: unknown, {between.reason}"
+    who = ", ".join(judges)
     kappa = f"{between.kind} kappa {_number(between.kappa)}" if between.kappa is not None else "no kappa"
     interval = f" [{_number(between.low)}, {_number(between.high)}]" if between.low is not None else ""
     reason = f" ({between.reason})" if between.reason else ""
     return (
-        f"agreement of the judges: {kappa}{interval}{reason}, the same verdict in {100 * between.observed:.1f} % over"
+        f"agreement of {who}: {kappa}{interval}{reason}, the same verdict in {100 * between.observed:.1f} % over"
         f" {between.items} comparisons"
     )
 

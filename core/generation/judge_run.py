@@ -290,11 +290,12 @@ class _Judging:
             return
         context, config = self._context, self._config
         judges = ", ".join(f"{name} ({judge.kind}, {judge.model})" for name, judge in config.judges.items())
+        told = agreement_line(between, report.heard())
         facts.record(
             context.db,
             Fact(
                 "data.judge_agreement", between.kappa, run=context.run.id, low=between.low, high=between.high,
-                n=between.items, source=f"{judges}: {agreement_line(between)}; {config.data.input_file}",
+                n=between.items, source=f"{judges}: {told}; {config.data.input_file}",
                 inputs=context.inputs(config.data.input_file),
             ),
         )  # fmt: skip
