@@ -12,7 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from core.data.decontamination import decontaminate, decontamination_fact, find_benchmarks
 from core.data.gap import Scale
+from core.data.pairs import Pair, read_pairs
 from core.data.quality import data_facts, measure, validate_dpo_pairs
 from core.errors import UserError
 from core.gates.thresholds import FILE, load_gates
@@ -40,6 +42,11 @@ def enforced(
         if dpo_pairs_path is None:
             raise UserError("dpo_pairs_path required for preference_data stage")
         known = {fact.name: fact for fact in data_facts(measure(Path(dpo_pairs_path), scale=scale))}
+        benchmarks = find_benchmarks(workspace) if workspace is not None else []
+        if benchmarks:
+            pairs = (row for row in read_pairs(Path(dpo_pairs_path)) if isinstance(row, Pair))
+            compared = decontamination_fact(decontaminate(pairs, benchmarks), [Path(dpo_pairs_path)])
+            known[compared.name] = compared
     elif stage == "dpo_training":
         if kl_divergence is None:
             raise UserError("kl_divergence required for dpo_training stage")

@@ -303,6 +303,23 @@ def test_preference_data_passes_when_all_three_do(tmp_path: Path, workspace: Wor
         assert not enforce("preference_data", dpo_pairs_path=short, workspace=workspace)[0]
 
 
+def test_pairs_are_compared_with_the_benchmarks_of_the_workspace(tmp_path: Path, workspace: Workspace) -> None:
+    path = pairs(tmp_path / "pairs.jsonl")
+    benchmarks = workspace.data / "benchmarks"
+    benchmarks.mkdir()
+    asked = "How many apples does Ann have after she gives five of her twelve apples to Ben?"
+    (benchmarks / "sums.jsonl").write_text(json.dumps({"question": asked, "answer": "7"}) + "\n")
+    passed, said = enforce("preference_data", dpo_pairs_path=path, workspace=workspace)
+    assert passed
+    assert "Decontamination: 1.0000 (target ≥0.9)" in said
+    leaked = {"prompt": asked, "chosen": "Seven.", "rejected": "Nine.", "chosen_score": 0.9, "rejected_score": 0.7}
+    with path.open("a") as file:
+        file.write((json.dumps(leaked) + "\n") * 120)
+    passed, said = enforce("preference_data", dpo_pairs_path=path, workspace=workspace)
+    assert not passed
+    assert "Decontamination: 0.8929 (target ≥0.9)" in said
+
+
 @pytest.mark.parametrize(
     ("stage", "name", "value", "passed", "line"),
     [
