@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from rich.cells import cell_len
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -22,14 +21,13 @@ from core.data.votes_session import Answer, Session
 from core.errors import UserError
 from core.store import open_store, votes
 from core.text import one_line, printable
-from dpotui import say
 from dpotui.roles import Span
 from dpotui.screens.dialogs import Ask, CardScreen, Field
 from dpotui.screens.keys import keys_screen
+from dpotui.screens.vote_lines import VoteFoot, VoteHead
 from dpotui.screens.vote_text import VoteText
 from dpotui.widgets.card import BLANK, Entry
 from dpotui.widgets.footer import Keys
-from dpotui.widgets.lines import Lines
 from dpotui.wrap import wrap
 
 if TYPE_CHECKING:
@@ -40,8 +38,6 @@ SEED = 42
 # How many people the last screen tells of.
 _PEOPLE = 8
 
-_SAID = {"A": "A better", "B": "B better", "tie": "tie", "reject": "both rejected", "skip": "skipped"}
-
 
 @dataclass(frozen=True, slots=True)
 class Voting:
@@ -51,79 +47,6 @@ class Voting:
     who: str | None = None
     seed: int = SEED
     sample: int | None = None
-
-
-class VoteHead(Lines):
-    """The file, who votes, and how far that person has come."""
-
-    DEFAULT_CSS = "VoteHead { height: 1; background: $panel; }"
-
-    def __init__(self, file: str) -> None:
-        super().__init__()
-        self._file = file
-        self._session: Session | None = None
-
-    def fill(self, session: Session) -> None:
-        self._session = session
-        self.show()
-
-    def row(self, y: int, width: int) -> Sequence[Span]:
-        session = self._session
-        left: list[Span] = [(" Vote", "title"), (f"  {one_line(Path(self._file).name, max(10, width // 3))}", "dim")]
-        if session is None:
-            return left
-        left.append((f"  {one_line(session.who, 20)}", "key"))
-        right: list[Span] = []
-        if width >= 120:
-            done, rest = say.bar(session.done, session.total, 24)
-            right += [(done, "bar"), (rest, "faint"), ("  ", "")]
-        right.append((f"{session.done:,} of {session.total:,}", "title"))
-        if session.rate and session.done < session.total:
-            right.append((f"  {session.rate:.1f} a minute, {_minutes(session.minutes_left or 0)} left", "dim"))
-        pad = width - sum(cell_len(text) for text, _ in [*left, *right]) - 1
-        return [*left, (" " * max(1, pad), ""), *right]
-
-
-class VoteFoot(Lines):
-    """What is said of the comparison in hand, and what was said last."""
-
-    DEFAULT_CSS = "VoteFoot { height: 1; background: $panel; }"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._session: Session | None = None
-        self._words = ""
-        self._typed: str | None = None
-
-    def fill(self, session: Session, words: str = "") -> None:
-        self._session, self._words = session, words
-        self.show()
-
-    def type_note(self, typed: str | None) -> None:
-        """Show a note as it is typed; None when that is over."""
-        self._typed = typed
-        self.show()
-
-    def row(self, y: int, width: int) -> Sequence[Span]:
-        session = self._session
-        if session is None or session.ballot is None:
-            return [(f" {self._words}", "dim")]
-        if self._typed is not None:
-            hint = "enter keeps · esc does not "
-            room = max(8, width - len(hint) - 8)
-            # The end of a long one is what is being written.
-            shown = one_line(self._typed[-room:], room) + (" " if self._typed.endswith(" ") else "")
-            pad = width - 7 - cell_len(shown) - len(hint)
-            return [(" note ", "key"), (shown, ""), ("▏", "accent"), (" " * max(0, pad), ""), (hint, "dim")]
-        sure = session.confidence
-        spans: list[Span] = [(" 1-5", "key"), (" how sure ", "dim")]
-        spans.append((f"{'●' * sure}{'○' * (5 - sure)} {sure}" if sure else "○○○○○ –", "" if sure else "dim"))
-        note = one_line(session.note, max(8, width // 3)) if session.note else "–"
-        spans += [("   n", "key"), (" note ", "dim"), (note, "" if session.note else "dim")]
-        right = self._words or _last(session)
-        room = width - sum(cell_len(text) for text, _ in spans) - 3
-        right = one_line(right, max(0, room))
-        return [*spans, (" " * max(2, room + 2 - cell_len(right)), ""), (right, "dim")]
 
 
 class Guidelines(CardScreen):
@@ -418,17 +341,6 @@ class VoteScreen(ModalScreen[None]):
         self._gone = True
         if self._ballots is not None:
             self._ballots.close()
-
-
-def _last(session: Session) -> str:
-    if session.last is None:
-        return "every answer is saved at once"
-    sure = f", sure {session.last.confidence}" if session.last.confidence else ""
-    return f"saved: {_SAID[session.last.letter]}{sure}"
-
-
-def _minutes(minutes: float) -> str:
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def _counted(one: counting.Progress) -> str:
