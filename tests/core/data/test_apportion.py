@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.data.apportion import closest
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=9), st.integers(1, 120), st.randoms(use_true_random=False))
 def test_no_other_choice_is_closer(numbers: list[int], target: int, rng: random.Random) -> None:
     sizes = dict(enumerate(numbers))

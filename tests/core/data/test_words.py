@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.data.words import words, words_with_places
@@ -22,13 +22,14 @@ def test_nothing_but_punctuation_has_no_words() -> None:
     assert words("?! ____ ---") == [] == words("…")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
-def test_the_quick_way_and_the_places_agree(text: str) -> None:
-    assert words(text + "é")[: len(words(text))] == words(text) or not text.isascii() or text[-1:].isalnum()
+def test_every_word_stands_where_it_is_said_to(text: str) -> None:
     for word, begin, end in words_with_places(text):
         assert word in words(text[begin:end])
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="ascii"), max_size=60))
 def test_ascii_words_are_those_at_their_places(text: str) -> None:
     assert words(text) == [word for word, _, _ in words_with_places(text)]
