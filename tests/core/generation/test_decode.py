@@ -17,7 +17,7 @@ from core.generation.draw import NotNumbers, Settings, stream
 from tests.core.models.architectures import MISTRAL_WINDOW, VOCABULARY, build
 
 # Many, so that some responses end early.
-END = set(range(9))
+END = set(range(0, VOCABULARY, 4))
 RNG = np.random.default_rng(0)
 PROMPTS = [RNG.integers(6, VOCABULARY, length).tolist() for length in (3, 11, 1, 7, 2, 9)]
 # Longer than every window, so that rotating caches rotate.
@@ -137,7 +137,7 @@ def test_more_responses_than_rows_share_one_prompt() -> None:
     model = build("llama", spread=0.15)
     for way in ("together", "prompt", "alone"):
         found, decoder = run(model, [PROMPTS[1]], [9], Settings(1.0), way=way, size=4)
-        assert len({tuple(tokens) for tokens in found[0]}) == 9
+        assert len({tuple(tokens) for tokens in found[0]}) > 6
         assert decoder.prefilled == len(PROMPTS[1]) - 1
 
 
