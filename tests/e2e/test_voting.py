@@ -180,7 +180,9 @@ def _answered(terminal: Terminal, key: str, what: str) -> float:
 
 
 def test_no_colour_and_a_wide_screen(workspace: Workspace, start: Opener) -> None:
-    terminal = start("--annotator", "ana", columns=200, rows=60, env={"NO_COLOR": "1"})
+    # COLUMNS, which a runner of tests may have set, outweighs the terminal.
+    size = {"COLUMNS": "200", "LINES": "60"}
+    terminal = start("--annotator", "ana", columns=200, rows=60, env={"NO_COLOR": "1", **size})
     terminal.until(lambda: "▌A▐" in terminal.words and "▌B▐" in terminal.words)
 
     def underlined() -> str:
