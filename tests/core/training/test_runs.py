@@ -10,8 +10,9 @@ import pytest
 from core.engine import jobs
 from core.engine.client import submit
 from core.errors import UserError
-from core.store import artifacts, facts, log, metrics, runs
+from core.store import artifacts, commands, facts, log, metrics, runs
 from core.training import dpo_run, init_check, sft_run
+from core.training.control import Stopped
 from tests.core.training import tiny
 from tests.core.training.test_resume import digest, execute
 
@@ -137,3 +138,14 @@ def test_data_check_measures_the_files_of_the_configuration(tmp_path: Path) -> N
     assert found["data.pairs"].value == 40
     assert found["data.preference_gap"].value is None
     assert set(runs.get(db, run.id).inputs) == PAIR_FILES
+
+
+def test_data_check_ends_when_it_is_asked_to(tmp_path: Path) -> None:
+    space, db = tiny.workspace(tmp_path / "w")
+    run = submit(space, db, "data_check", tiny.dpo_config())
+    runs.update(db, run.id, state="running")
+    commands.send(db, run.id, "stop", "me")
+    with pytest.raises(Stopped):
+        execute(space, db, run.id, jobs.data_check.run, None)
+    assert facts.of_run(db, run.id) == {}
+    assert [path.name for path in (space.cache / "data").glob("*")] == []
