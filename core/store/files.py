@@ -25,20 +25,27 @@ _MODEL_PATTERNS = (
     "chat_template*",
     "special_tokens_map.json",
 )
+# What makes a folder without a model the data it is.
+_DATA_PATTERNS = ("*.jsonl", "*.jsonl.gz")
 
 
 def sha256(db: Database, workspace: Workspace, relative: str) -> str | None:
-    """The sha256 of a file, or of a model folder (over names and hashes of its files); None when it is not there."""
+    """The sha256 of a file, or of a folder with a model or, without one, with JSONL files: over names and hashes of
+    them, so that a file more or less shows too. None when it is not there."""
     path = workspace.path(relative)
     if path.is_dir():
         whole = hashlib.sha256()
-        members = sorted({p for pattern in _MODEL_PATTERNS for p in path.glob(pattern) if p.is_file()})
+        members = _members(path, _MODEL_PATTERNS) or _members(path, _DATA_PATTERNS)
         if not members:
             return None
         for member in members:
             whole.update(f"{member.name}\0{_file_sha256(db, member)}\n".encode())
         return whole.hexdigest()
     return _file_sha256(db, path) if path.is_file() else None
+
+
+def _members(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
 
 
 def _file_sha256(db: Database, path: Path) -> str:

@@ -78,6 +78,21 @@ def test_a_file_that_changed_just_now_is_not_remembered(
     assert db.execute("SELECT count(*) FROM files").fetchone() == (0,)
 
 
+def test_a_folder_of_data_has_one_hash_over_all_its_files(db: Database, workspace: Workspace) -> None:
+    folder = workspace.data / "benchmarks"
+    folder.mkdir()
+    assert files.sha256(db, workspace, "data/benchmarks") is None
+    (folder / "sums.jsonl").write_text("{}\n")
+    (folder / "notes.md").write_text("x")
+    first = files.fingerprints(db, workspace, "data/benchmarks")
+    fact = facts.Fact("data.decontamination", 1.0, inputs=first)
+    assert files.stale_reason(db, workspace, fact) is None
+    (folder / "notes.md").write_text("y")
+    assert files.stale_reason(db, workspace, fact) is None
+    (folder / "more.jsonl").write_text("{}\n")
+    assert files.stale_reason(db, workspace, fact) == "data/benchmarks changed since"
+
+
 def test_a_model_folder_has_one_hash_over_what_makes_it_that_model(db: Database, workspace: Workspace) -> None:
     folder = workspace.path("models/m")
     folder.mkdir()
