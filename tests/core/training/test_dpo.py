@@ -13,8 +13,8 @@ import pytest
 
 from core.config.models import Adapter
 from core.data.tokenize import Tokens
-from core.intervals import Z
 from core.generation.sampling import sample
+from core.intervals import Z
 from core.models import head as head_module
 from core.models.adapters import adapters_off, add_adapters
 from core.models.load import load
