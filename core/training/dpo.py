@@ -14,8 +14,8 @@ import numpy as np
 
 from core.data.batches import Batch, Size, arrays, collate, in_order
 from core.data.tokenize import Tokens
-from core.intervals import Z
 from core.generation.sampling import sample
+from core.intervals import Z
 from core.models.reference import Reference
 from core.training.forward import Inputs, PairForward, Parts, from_numbers, put_together, take_apart, to_numbers
 from core.training.logprobs import row_sums
