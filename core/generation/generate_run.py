@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from core.generation.candidates_plan import Pass, passes, strategy
 from core.generation.candidates_report import Report
 from core.generation.decode import Decoder, bytes_per_row, choose
 from core.generation.draw import NotNumbers
+from core.generation.refusals import refuse_changed, refuse_to_replace
 from core.hardware import memory_limit
 from core.models.load import LanguageModel, load, resolve
 from core.store import facts
@@ -39,7 +39,7 @@ def run(context: Context) -> None:
     config = GenerateConfig.model_validate(context.run.config)
     folder = claim_output(context, config.logging.output_dir)
     output = context.workspace.path(config.data.output_file)
-    _refuse_to_replace(output)
+    refuse_to_replace(output, "generate")
     device = _use_machine(context, config)
     part = Part(folder / NAME)
     try:
@@ -53,7 +53,7 @@ def _generate(context: Context, config: GenerateConfig, part: Part, device: str,
     models = {one.model: resolve(context.workspace, one.model) for one in every}
     reads = (config.data.prompts_file, *map(str, models.values()))
     if len(part):
-        _refuse_changed(context, reads)
+        refuse_changed(context, reads, "responses")
     hashes = context.reads(*reads)
     found = _read_prompts(context, config)
     total = len(found.prompts) * config.generation.responses_per_prompt
@@ -79,32 +79,6 @@ def _use_machine(context: Context, config: GenerateConfig) -> str:
         mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
     context.log(f"computes on the {planned.device.upper()}, weights in {planned.dtype}")
     return planned.device
-
-
-def _refuse_to_replace(output: Path) -> None:
-    """What another hand wrote is not overwritten; what this command wrote is."""
-    if not output.exists():
-        return
-    try:
-        made = json.loads(manifest_path(output).read_text("utf-8"))["made_by"]["command"]
-    except (OSError, ValueError, KeyError, TypeError):
-        made = None
-    if made != "generate":
-        raise UserError(
-            f"data.output_file: {printable(str(output))} is there and was not written by 'dpotui generate': name"
-            " another file, or move that one away"
-        )
-
-
-def _refuse_changed(context: Context, reads: tuple[str, ...]) -> None:
-    changed = [
-        path for path, digest in context.inputs(*reads).items() if context.run.inputs.get(path, digest) != digest
-    ]
-    if changed:
-        raise UserError(
-            f"{printable(', '.join(changed))} changed since {context.run.id} wrote its first responses: put back what"
-            " was there, or start a new run"
-        )
 
 
 def _read_prompts(context: Context, config: GenerateConfig) -> Prompts:

@@ -24,6 +24,7 @@ from core.generation.judge_report import Report, agreement_line
 from core.generation.judge_reward import RewardJudge
 from core.generation.judges import Asked, Asker, EndpointJudge
 from core.generation.pairing import Opinion, from_comparisons, from_rewards, from_scores
+from core.generation.refusals import refuse_changed, refuse_to_replace
 from core.generation.rubric import read_rubric
 from core.generation.verdicts import NAME, Said, Verdicts
 from core.models.load import load, resolve
@@ -47,7 +48,7 @@ _EVERY = 0.5
 def run(context: Context) -> None:
     config = JudgeConfig.model_validate(context.run.config)
     folder = claim_output(context, config.logging.output_dir)
-    _refuse_to_replace(context.workspace.path(config.data.output_file))
+    refuse_to_replace(context.workspace.path(config.data.output_file), "judge")
     verdicts = Verdicts(folder / NAME)
     try:
         _Judging(context, config, folder, verdicts).work()
@@ -79,7 +80,7 @@ class _Judging:
         rubrics = {judge.rubric_file for judge in config.judges.values() if judge.kind != "reward"}
         reads = (config.data.input_file, *sorted(rubrics), *sorted({str(path) for path in models.values()}))
         if len(self._verdicts):
-            _refuse_changed(context, reads)
+            refuse_changed(context, reads, "verdicts")
             context.log(f"goes on: {len(self._verdicts)} verdicts are there")
         hashes = context.reads(*reads)
         self._count()
@@ -299,29 +300,3 @@ class _Judging:
                 inputs=context.inputs(config.data.input_file),
             ),
         )  # fmt: skip
-
-
-def _refuse_to_replace(output: Path) -> None:
-    """What another hand wrote is not overwritten; what this command wrote is."""
-    if not output.exists():
-        return
-    try:
-        made = json.loads(manifest_path(output).read_text("utf-8"))["made_by"]["command"]
-    except (OSError, ValueError, KeyError, TypeError):
-        made = None
-    if made != "judge":
-        raise UserError(
-            f"data.output_file: {printable(str(output))} is there and was not written by 'dpotui judge': name another"
-            " file, or move that one away"
-        )
-
-
-def _refuse_changed(context: Context, reads: tuple[str, ...]) -> None:
-    changed = [
-        path for path, digest in context.inputs(*reads).items() if context.run.inputs.get(path, digest) != digest
-    ]
-    if changed:
-        raise UserError(
-            f"{printable(', '.join(changed))} changed since {context.run.id} wrote its first verdicts: put back what"
-            " was there, or start a new run"
-        )

@@ -11,11 +11,10 @@ from core.config import GenerateConfig, load_config, missing_files
 from core.config.models import AUTO
 from core.data.prompts import Prompts, load_prompts
 from core.engine.client import reap, submit
-from core.errors import UserError
-from core.store import open_store, runs
+from core.store import open_store
 from core.text import printable
-from core.workspace import Workspace, open_workspace
-from dpotui.commands.launch import launch, launch_options, refuse_both
+from core.workspace import Workspace
+from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, workspace_of
 
 # Bad rows of the prompts file that a plan names.
 _SHOWN = 5
@@ -44,23 +43,13 @@ def command(
     The run is executed by a detached engine: closing this terminal does not end it. What is finished is kept at once;
     Ctrl-C stops the run, and --resume goes on with the prompts that are left.
     """
-    # A configuration named by its path may lie in the workspace while we stand elsewhere.
-    if config_path is not None and folder == Path() and config_path.exists():
-        workspace = open_workspace(config_path.absolute().parent)
-    else:
-        workspace = open_workspace(folder)
+    workspace = workspace_of(config_path, folder)
     refuse_both(detach, in_process)
     db = open_store(workspace.database)
     reap(workspace, db)
     if resume is not None:
-        if overrides or config_path is not None:
-            raise UserError("--resume goes on with the run's own configuration: leave out --config and --set")
-        if dry_run:
-            raise UserError("--dry-run is for a run that is not there yet: leave out --resume")
-        run = runs.get(db, resume)
-        if run.kind != "generate":
-            raise UserError(f"{resume} is a run of kind {run.kind}: 'dpotui runs resume {resume}' takes any kind")
-        runs.requeue(db, resume)
+        anew = bool(overrides) or config_path is not None
+        run = requeue(db, resume, "generate", anew=anew, dry_run=dry_run)
     else:
         path = config_path.absolute() if config_path is not None else workspace.configs / "generate_config.yaml"
         config = load_config(path, GenerateConfig, overrides)

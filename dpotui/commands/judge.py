@@ -8,10 +8,8 @@ import click
 
 from core.config import JudgeConfig, load_config
 from core.engine.client import reap, submit
-from core.errors import UserError
-from core.store import open_store, runs
-from core.workspace import open_workspace
-from dpotui.commands.launch import launch, launch_options, refuse_both
+from core.store import open_store
+from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, workspace_of
 
 
 @click.command("judge")
@@ -34,21 +32,13 @@ def command(
     The key of an endpoint is read from the environment variable that the configuration names, where the run is
     executed.
     """
-    # A configuration named by its path may lie in the workspace while we stand elsewhere.
-    if config_path is not None and folder == Path() and config_path.exists():
-        workspace = open_workspace(config_path.absolute().parent)
-    else:
-        workspace = open_workspace(folder)
+    workspace = workspace_of(config_path, folder)
     refuse_both(detach, in_process)
     db = open_store(workspace.database)
     reap(workspace, db)
     if resume is not None:
-        if overrides or config_path is not None:
-            raise UserError("--resume goes on with the run's own configuration: leave out --config and --set")
-        run = runs.get(db, resume)
-        if run.kind != "judge":
-            raise UserError(f"{resume} is a run of kind {run.kind}: 'dpotui runs resume {resume}' takes any kind")
-        runs.requeue(db, resume)
+        anew = bool(overrides) or config_path is not None
+        run = requeue(db, resume, "judge", anew=anew)
     else:
         path = config_path.absolute() if config_path is not None else workspace.configs / "judge_config.yaml"
         config = load_config(path, JudgeConfig, overrides)

@@ -13,7 +13,8 @@ import click
 from core.engine.client import ensure_engine
 from core.errors import UserError
 from core.store import Database, runs
-from core.workspace import Workspace
+from core.store.runs import Kind, Run
+from core.workspace import Workspace, open_workspace
 from dpotui.commands.follow import finish, follow
 
 
@@ -36,6 +37,33 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def workspace_of(config_path: Path | None, folder: Path) -> Workspace:
+    """The workspace a command is for: a configuration named by its path may lie in one while we stand elsewhere."""
+    if config_path is not None and folder == Path() and config_path.exists():
+        return open_workspace(config_path.absolute().parent)
+    return open_workspace(folder)
+
+
+def requeue(db: Database, run_id: str, kind: Kind, *, anew: bool, dry_run: bool = False) -> Run:
+    """Put a run back in the queue for `--resume`.
+
+    Args:
+        anew: options were given that are for a new run.
+
+    Raises:
+        UserError: it is of another kind or cannot be resumed, or the options exclude each other.
+    """
+    if anew:
+        raise UserError("--resume goes on with the run's own configuration: leave out --config and --set")
+    if dry_run:
+        raise UserError("--dry-run is for a run that is not there yet: leave out --resume")
+    run = runs.get(db, run_id)
+    if run.kind != kind:
+        raise UserError(f"{run_id} is a run of kind {run.kind}: 'dpotui runs resume {run_id}' takes any kind")
+    runs.requeue(db, run_id)
+    return run
 
 
 def refuse_both(detach: bool, in_process: bool) -> None:

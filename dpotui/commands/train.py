@@ -11,12 +11,12 @@ from core.config import CONFIGS, TrainingConfig, answers, load_config, missing_f
 from core.config.models import AUTO
 from core.engine.client import reap, submit
 from core.errors import UserError
-from core.store import open_store, runs
+from core.store import open_store
 from core.store.runs import Kind
 from core.text import printable
 from core.training.forecast import Forecast, forecast, model_of
-from core.workspace import Workspace, open_workspace
-from dpotui.commands.launch import launch, launch_options, refuse_both
+from core.workspace import Workspace
+from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, workspace_of
 
 KINDS: dict[str, Kind] = {"sft": "sft", "reward": "reward", "dpo": "dpo", "init": "init_check"}
 
@@ -47,23 +47,13 @@ def command(
     with a checkpoint.
     """
     kind = KINDS[what]
-    # A configuration named by its path may lie in the workspace while we stand elsewhere.
-    if config_path is not None and folder == Path() and config_path.exists():
-        workspace = open_workspace(config_path.absolute().parent)
-    else:
-        workspace = open_workspace(folder)
+    workspace = workspace_of(config_path, folder)
     refuse_both(detach, in_process)
     db = open_store(workspace.database)
     reap(workspace, db)
     if resume is not None:
-        if overrides or config_path is not None:
-            raise UserError("--resume goes on with the run's own configuration: leave out --config and --set")
-        if dry_run:
-            raise UserError("--dry-run is for a run that is not there yet: leave out --resume")
-        run = runs.get(db, resume)
-        if run.kind != kind:
-            raise UserError(f"{resume} is a run of kind {run.kind}: 'dpotui runs resume {resume}' takes any kind")
-        runs.requeue(db, resume)
+        anew = bool(overrides) or config_path is not None
+        run = requeue(db, resume, kind, anew=anew, dry_run=dry_run)
     else:
         read = "dpo" if what == "init" else what
         path = config_path.absolute() if config_path is not None else workspace.configs / f"{read}_config.yaml"
