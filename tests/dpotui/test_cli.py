@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+import click
 import pytest
 
 from core.workspace import Workspace
+from dpotui import cli
 from dpotui.cli import COMMANDS
 
 
@@ -86,3 +89,22 @@ def test_without_a_terminal_the_workbench_prints_how_things_stand(workspace: Wor
     assert done.returncode == 2
     assert "none yet" in done.stdout
     assert "needs a terminal" in done.stderr
+
+
+def test_the_workspace_has_one_option_everywhere() -> None:
+    def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+        with click.Context(group) as context:
+            for name in group.list_commands(context):
+                command = group.get_command(context, name)
+                assert command is not None
+                yield " ".join((*path, name)), command
+                if isinstance(command, click.Group):
+                    yield from commands(command, (*path, name))
+
+    odd = [
+        name
+        for name, command in commands(cli.cli)
+        for option in command.params
+        if "--workspace" in option.opts and "-w" not in option.opts
+    ]
+    assert odd == []

@@ -15,7 +15,7 @@ from dpotui.lean import load_store
 
 @click.command("browse")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--workspace", "folder", default=".", type=click.Path(path_type=Path), help="A folder in the workspace.")
+@click.option("-w", "--workspace", "folder", type=click.Path(path_type=Path), default=Path(), help="Default: here.")
 def command(file: Path, folder: Path) -> None:
     """Open the workbench at FILE, to page through it, find words in it and see what was found in its pairs.
 
