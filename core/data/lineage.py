@@ -36,6 +36,7 @@ class Node:
     program: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)  # what the command made sure of
     note: str = ""  # what else is to be said: a manifest that is broken or of other bytes, parents shown above
 
     @property
@@ -108,6 +109,7 @@ def _walk(
             printable(manifest.program) if manifest else "",
             _clean(manifest.parameters) if manifest else {},
             {printable(key): value for key, value in manifest.counts.items()} if manifest else {},
+            {printable(key): printable(value) for key, value in manifest.notes.items()} if manifest else {},
             note,
         )
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +27,9 @@ MAX_MANIFEST = 4 * 1024 * 1024
 
 # Gives the sha256 of a file, or None where there is none.
 Digest = Callable[[Path], str | None]
+
+# What a writer that was killed left behind is removed by the next one, once nobody has written to it for so long.
+_LEFT_SECONDS = 60
 
 # What is written is text, one object a line. A name that promises something else would be believed.
 _OTHER_FORMATS = (".gz", ".parquet", ".csv", ".zip", ".zst", ".bz2", ".xz", SUFFIX)
@@ -45,6 +51,7 @@ class Writer:
     shown: str
     rows: int = 0
     counts: dict[str, int] = field(default_factory=dict)  # told in the manifest
+    notes: dict[str, str] = field(default_factory=dict)  # told there too: what was made sure of, and how
     _digest: Any = field(default_factory=hashlib.sha256)
 
     def row(self, fields: Mapping[str, Any]) -> None:
@@ -97,6 +104,7 @@ def writing(
     known = [_parent(path, parent) for parent in parents]
     try:
         private_folder(path.parent)
+        _remove_left(path)
         # A name of its own, readable by its owner only: two that write the same file do not write into each other.
         handle, part_name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:
@@ -104,6 +112,7 @@ def writing(
     part = Path(part_name)
     try:
         with os.fdopen(handle, "wb") as file:
+            _lock(handle)
             writer = Writer(part, file, name)
             yield writer
             writer.flush()
@@ -117,6 +126,7 @@ def writing(
             "sha256": writer.sha256,
             "rows": writer.rows,
             **({"counts": dict(sorted(writer.counts.items()))} if writer.counts else {}),
+            **({"notes": writer.notes} if writer.notes else {}),
             "made_by": made_by,
             "parents": [told for told, _ in known],
         }
@@ -128,6 +138,33 @@ def writing(
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _lock(handle: int) -> bool:
+    """Hold a file for as long as it is open here; False where another process does."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: its age alone tells
+        return True
+    return True
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what writers of this file left beside it that were killed: parts that nobody holds any more."""
+    name = re.compile(rf"{re.escape(path.name)}(?:{re.escape(SUFFIX)})?\.[a-z0-9_]{{8}}\.part")
+    with suppress(OSError):
+        for entry in os.scandir(path.parent):
+            if name.fullmatch(entry.name) is None or not entry.is_file(follow_symlinks=False):
+                continue
+            with suppress(OSError):
+                handle = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW)
+                try:
+                    if time.time() - os.fstat(handle).st_mtime > _LEFT_SECONDS and _lock(handle):
+                        Path(entry.path).unlink()
+                finally:
+                    os.close(handle)
 
 
 def refuse_target(path: Path, parents: Iterable[Path] = ()) -> None:
@@ -247,6 +284,7 @@ class Manifest:
     command: str
     parameters: dict[str, Any]
     parents: tuple[tuple[str, str], ...]  # path as seen from the folder of the data set, sha256
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def read_manifest(data: Path) -> Manifest | None:
@@ -292,7 +330,7 @@ def _manifest(document: Any) -> Manifest:
         if not shown or "\0" in shown:
             raise _Unfit(f"the path of parents[{number}] is no path")
         parents.append((shown, parent.get("sha256", str)))
-    counts = root.get("counts", dict, {})
+    counts, notes = root.get("counts", dict, {}), root.get("notes", dict, {})
     return Manifest(
         sha256=root.get("sha256", str),
         rows=root.get("rows", int, None),
@@ -301,6 +339,7 @@ def _manifest(document: Any) -> Manifest:
         command=made_by.get("command", str, ""),
         parameters=made_by.get("parameters", dict, {}),
         parents=tuple(parents),
+        notes={str(key): value for key, value in notes.items() if isinstance(value, str)},
     )
 
 

@@ -62,6 +62,7 @@ def _document(node: Node) -> dict[str, Any]:
         "program": node.program,
         "parameters": node.parameters,
         "counts": node.counts,
+        "notes": node.notes,
         "note": node.note,
     }
 
@@ -75,6 +76,7 @@ def _lines(node: Node) -> list[str]:
         found.append(f"by {_folded(node.command)}: {parameters}" if parameters else f"by {_folded(node.command)}")
     if node.counts:
         found.append("counts: " + ", ".join(f"{_folded(name)} {count}" for name, count in node.counts.items()))
+    found += [f"{_folded(name)}: {_folded(text)}" for name, text in node.notes.items()]
     if node.note:
         found.append(_folded(node.note))
     if node.recorded:

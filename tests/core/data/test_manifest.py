@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -149,3 +150,37 @@ def test_a_manifest_that_is_none_is_a_sentence(tmp_path: Path, text: str) -> Non
 
 def test_no_manifest_is_none(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "a.jsonl") is None
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    left = tmp_path / "pairs.jsonl.abcd_123.part"
+    manifest = tmp_path / "pairs.jsonl.manifest.json.abcd_123.part"
+    young = tmp_path / "pairs.jsonl.efgh4567.part"
+    another = tmp_path / "pairs.jsonl.old.jsonl.abcd_123.part"
+    held = tmp_path / "pairs.jsonl.ijkl8901.part"
+    for path in (left, manifest, young, another, held):
+        path.write_text("{}\n")
+        if path != young:
+            os.utime(path, (1, 1))
+    with held.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # somebody who writes slowly
+        with writing(tmp_path / "pairs.jsonl", command="x", parameters={}) as writer:
+            writer.line(b"{}")
+    assert {path.name for path in tmp_path.glob("*.part")} == {young.name, another.name, held.name}
+
+
+def test_a_writer_holds_its_part(tmp_path: Path) -> None:
+    with writing(tmp_path / "pairs.jsonl", command="x", parameters={}) as writer:
+        os.utime(writer.path, (1, 1))
+        with writing(tmp_path / "pairs.jsonl", command="y", parameters={}) as other:
+            other.line(b"{}")
+        assert writer.path.exists()
+        writer.line(b"{}")
+
+
+def test_notes_are_read_back(tmp_path: Path) -> None:
+    with writing(tmp_path / "pairs.jsonl", command="x", parameters={}) as writer:
+        writer.line(b"{}")
+        writer.notes["leaks"] = "searched exactly"
+    manifest = read_manifest(tmp_path / "pairs.jsonl")
+    assert manifest is not None and manifest.notes == {"leaks": "searched exactly"}
