@@ -99,15 +99,15 @@ def pair_text(pair: Pair) -> str:
 class Signatures:
     """Signatures of texts on disk: a file for each band, one for the whole contents and one for the estimate."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seed: int = SEED) -> None:
         self.count = 0
-        self._folder = folder
+        self._seed = seed
         self._files: list[BinaryIO] = [(folder / name).open("w+b") for name in (*map(str, range(BANDS)), "all", "low")]
 
     def add(self, texts: Sequence[str]) -> None:
         """The next texts; several hundred at a time are quickest."""
         if texts:
-            self.append(*sketch(texts))
+            self.append(*sketch(texts, self._seed))
 
     def append(self, signatures: np.ndarray[Any, Any], content: np.ndarray[Any, Any]) -> None:
         """What `sketch` made of the next texts."""
@@ -133,9 +133,13 @@ class Signatures:
         wants_stop: Callable[[], bool] | None = None,
     ) -> dict[int, int]:
         """See `near_duplicates`."""
+        self.flush()
+        return _Clustering(self, read, threshold, part_threshold).run(progress, wants_stop)
+
+    def flush(self) -> None:
+        """All of them can be read."""
         for file in self._files:
             file.flush()
-        return _Clustering(self, read, threshold, part_threshold).run(progress, wants_stop)
 
     def close(self) -> None:
         for file in self._files:
@@ -183,7 +187,7 @@ class Signatures:
         return os.pread(self._files[file].fileno(), width, width * text)
 
 
-def sketch(texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def sketch(texts: Sequence[str], seed: int = SEED) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """The signatures of these texts, and a hash of the words of each."""
     import numpy as np
     from rensa import RMinHash
@@ -192,7 +196,7 @@ def sketch(texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, 
 
     made = shingle(texts)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-        made.numbers, made.offsets.astype(np.uint64), PERMUTATIONS, SEED
+        made.numbers, made.offsets.astype(np.uint64), PERMUTATIONS, seed
     )
     return np.array(matrix.to_rows(), np.uint32).reshape(len(texts), PERMUTATIONS), made.content
 

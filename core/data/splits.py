@@ -26,7 +26,7 @@ from core.text import printable
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
-# How often groups are joined that MinHash took for different and the exact search did not.
+# How often groups are joined that MinHash took for different and the search of what was written did not.
 _ROUNDS = 20
 
 Progress = Callable[[int, int | None, str], None]
@@ -249,6 +249,7 @@ def _write(
                 "prompts_shared": leaks.exact,
                 "near_duplicate_prompts_shared": leaks.near,
             }
+            writer.notes["leaks"] = leaks.search
     return Split(
         source,
         tuple(parts),
@@ -301,10 +302,9 @@ def split_facts(done: Split, inputs: Mapping[str, str]) -> list[Fact]:
                 Fact("data.validation_share", done.share(part), n=done.pairs, source=source, inputs=dict(inputs))
             )
     leaks = done.leaks
-    complete = "" if leaks.complete else "; not all were compared, there were too many alike"
     source = (
         f"{leaks.exact} prompts and {leaks.near} near-duplicates (Jaccard {done.threshold:g}) of {names} stand in two"
-        f" of them, searched after they were written{complete}"
+        f" of them, after they were written; {leaks.search}"
     )
     value = float(leaks.exact + leaks.near) if leaks.complete else None
     found.append(Fact("data.leaks", value, "prompts", n=done.prompts, source=source, inputs=dict(inputs)))

@@ -123,6 +123,8 @@ def _document(done: Split, run: str | None) -> dict[str, Any]:
             "prompts": done.leaks.exact,
             "near_duplicate_prompts": done.leaks.near,
             "complete": done.leaks.complete,
+            "search": done.leaks.method,
+            "certainty": done.leaks.certainty,
         },
         "notes": done.notes,
         "run": run,
@@ -141,8 +143,6 @@ def _people(done: Split, run: str | None) -> None:
         click.echo(textwrap.fill(f"note: {note}", 80))
     leaks = done.leaks
     click.echo(f"searched after writing: {leaks.exact} prompts in two files, {leaks.near} near-duplicates")
-    click.echo(f"(near-duplicates: a Jaccard of {done.threshold:g} or more)")
-    if not leaks.complete:
-        click.echo("not every prompt was compared with every other: too many are alike")
+    click.echo(textwrap.fill(f"(near-duplicates: a Jaccard of {done.threshold:g} or more; {leaks.search})", 80))
     if run is not None:
         click.echo(f"recorded as {run}")

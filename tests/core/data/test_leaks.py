@@ -11,7 +11,7 @@ import pytest
 from core.data import leaks
 from core.data.leaks import shared_prompts
 from core.data.messages import text_hash
-from core.data.near_duplicates import jaccard
+from core.data.near_duplicates import SEED, jaccard, sketch
 
 WORDS = [a + b for a in ("ba", "co", "di", "fu", "ge") for b in ("lo", "mi", "na", "pe", "ru")]
 
@@ -64,9 +64,65 @@ def test_it_finds_what_comparing_each_with_each_finds(tmp_path: Path, seed: int,
     assert near == wanted
 
 
+def test_what_is_common_to_all_prompts_costs_no_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks, "BUDGET", 500)
+    template = "This is one long template of many words that all prompts begin with: "
+    rng = random.Random(4)
+    own = [" ".join(f"w{rng.randrange(9000)}" for _ in range(30)) for _ in range(700)]
+    one = write(tmp_path / "a.jsonl", [template + text for text in own[:600]])
+    two = write(tmp_path / "b.jsonl", [template + text for text in [*own[600:], own[0] + " " + WORDS[0]]])
+    found = shared_prompts([one, two])
+    assert (found.method, found.near, found.complete) == (leaks.EXACT, 1, True)
+
+
+def crowd(tmp_path: Path) -> list[Path]:
+    """Two files of prompts with the same long head, of which three are nearly the same in both."""
+    template = "This is one long template of many words that all prompts begin with: "
+    rng = random.Random(9)
+    own = [" ".join(rng.choices(WORDS, k=9)) for _ in range(400)]
+    near = [template + text + " " + WORDS[7] for text in own[:3]]
+    return [
+        write(tmp_path / "a.jsonl", [template + text for text in own[:300]]),
+        write(tmp_path / "b.jsonl", [template + text for text in own[300:]] + near),
+    ]
+
+
+def test_where_the_exact_search_would_take_too_long_minhash_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = crowd(tmp_path)
+    wanted = shared_prompts(paths)
+    assert (wanted.method, wanted.certainty, wanted.near) == (leaks.EXACT, 1.0, 3)
+    monkeypatch.setattr(leaks._Index, "_spend", gives_up)
+    found = shared_prompts(paths)
+    assert (found.method, found.complete) == (leaks.MINHASH, True)
+    assert found.certainty == pytest.approx(1 - (1 - 0.8**6) ** 21)
+    assert (found.pairs, found.exact, found.prompts) == (wanted.pairs, 0, (300, 103))
+    assert "99.8% of those alike by just the threshold" in found.search
+
+
+def gives_up(index: object, looks: int) -> None:
+    raise leaks._TooMuch
+
+
+def test_minhash_proves_nothing_where_it_may_miss_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks._Index, "_spend", gives_up)
+    found = shared_prompts(crowd(tmp_path), threshold=0.5)
+    assert not found.complete
+    assert found.certainty == pytest.approx(1 - (1 - 0.5**6) ** 21)
+
+
+def test_its_permutations_are_not_those_of_the_grouping() -> None:
+    import numpy as np
+
+    texts = ["one two three four five six seven eight", "one two three four five six seven nine"]
+    same = [(a == b).tolist() for a, b in (sketch(texts, seed)[0] for seed in (SEED, leaks.SEED))]
+    assert same[0] != same[1]
+    assert not np.array_equal(sketch(texts[:1])[0], sketch(texts[:1], leaks.SEED)[0])
+
+
 def test_it_says_when_it_gave_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "BUDGET", 3)
-    template = "This is one long template of many words that all prompts begin with and end with: "
-    one = write(tmp_path / "a.jsonl", [template + word for word in WORDS[:9]])
-    two = write(tmp_path / "b.jsonl", [template + word for word in WORDS[9:]])
-    assert not shared_prompts([one, two]).complete
+    found = shared_prompts(crowd(tmp_path))
+    assert not found.complete
+    assert found.search == "not all were compared: too many are alike"

@@ -73,6 +73,8 @@ def test_every_row_goes_to_one_side_as_it_was(tmp_path: Path, test: float) -> No
     for part in done.parts:
         assert part.pairs == pytest.approx(part.wanted * len(prompts), abs=1)
     assert done.leaks.exact == done.leaks.near == 0 and done.leaks.complete
+    manifest = read_manifest(done.parts[0].path)
+    assert manifest is not None and manifest.notes == {"leaks": "searched exactly"}
     assert shared_prompts([part.path for part in done.parts]).near == 0
     assert done.groups < done.prompts < done.pairs
     for part in done.parts:

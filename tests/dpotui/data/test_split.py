@@ -31,6 +31,7 @@ def test_three_files_beside_the_source(outside: Shell) -> None:
     assert "validation         8 pairs  20.00%         4 prompts  pairs_val.jsonl" in said
     assert "test               4 pairs  10.00%         2 prompts  pairs_test.jsonl" in said
     assert "searched after writing: 0 prompts in two files, 0 near-duplicates" in said
+    assert "(near-duplicates: a Jaccard of 0.8 or more; searched exactly)" in said
     assert all(len(line) <= 80 for line in said.splitlines())
 
 
@@ -43,7 +44,13 @@ def test_the_json_document(outside: Shell) -> None:
         ("train", "made/pairs_train.jsonl", 32),
         ("validation", "held.jsonl", 8),
     ]
-    assert found["leaks"] == {"prompts": 0, "near_duplicate_prompts": 0, "complete": True}
+    assert found["leaks"] == {
+        "prompts": 0,
+        "near_duplicate_prompts": 0,
+        "complete": True,
+        "search": "exact",
+        "certainty": 1.0,
+    }
     again = outside.json("data", "split", "pairs.jsonl", "--out-dir", "again", "--seed", "1")
     assert [part["sha256"] for part in again["parts"]] == [part["sha256"] for part in found["parts"]]
 
