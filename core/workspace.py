@@ -130,7 +130,9 @@ def create_workspace(folder: Path) -> Workspace:
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder for its owner only, and those above it as they come. One that stands there keeps its rights."""
+    """Make a folder for its owner only, and those above it that are missing too. One that stands there keeps its
+    rights."""
     if not path.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o700)
+        if path.parent != path:
+            private_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)

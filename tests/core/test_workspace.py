@@ -10,7 +10,15 @@ import pytest
 
 from core.errors import UserError
 from core.store import open_store
-from core.workspace import FOLDERS, Workspace, create_workspace, open_workspace, templates, write_private
+from core.workspace import (
+    FOLDERS,
+    Workspace,
+    create_workspace,
+    open_workspace,
+    private_folder,
+    templates,
+    write_private,
+)
 
 
 def test_a_new_workspace_has_its_folders_and_the_templates(tmp_path: Path) -> None:
@@ -31,6 +39,16 @@ def test_all_of_it_is_private_whatever_the_umask(tmp_path: Path) -> None:
         os.umask(old)
     for path in (made.root, *made.root.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_folder_is_private_with_those_above_it_that_were_missing(tmp_path: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        private_folder(tmp_path / "cache" / "data")
+    finally:
+        os.umask(old)
+    for path in (tmp_path / "cache", tmp_path / "cache" / "data"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700, path
 
 
 def test_what_stands_there_is_kept_with_its_rights(tmp_path: Path) -> None:
