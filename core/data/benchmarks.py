@@ -45,9 +45,14 @@ class Item:
     text: str
 
 
+def benchmarks_folder(workspace: Workspace) -> Path:
+    """Where they lie. Among the inputs of a fact it tells of files that came later."""
+    return workspace.data / FOLDER
+
+
 def find_benchmarks(workspace: Workspace) -> list[Path]:
     """The benchmark files of a workspace: JSONL, plain or gzip, in `data/benchmarks`."""
-    folder = workspace.data / FOLDER
+    folder = benchmarks_folder(workspace)
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.name.lower().endswith(_ENDS) and path.is_file())

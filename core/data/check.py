@@ -20,6 +20,7 @@ from core.errors import UserError
 from core.intervals import wilson
 from core.store import Database
 from core.store.facts import Fact
+from core.store.files import fingerprints
 from core.text import printable
 from core.workspace import Workspace
 
@@ -312,7 +313,7 @@ def _facts(
     if workspace is not None:
         if quality.gap is None and db is not None and not quality.scored:
             facts["data.preference_gap"] = _voted(found.paths, db, inputs) or facts["data.preference_gap"]
-        facts["data.decontamination"] = _decontamination(found, workspace, inputs, tell, wants_stop)
+        facts["data.decontamination"] = _decontamination(found, workspace, db, inputs, tell, wants_stop)
         from core.data.versioned import versioned_fact
 
         facts["data.versioned"] = versioned_fact(workspace, [path.absolute() for path in found.paths])
@@ -338,17 +339,23 @@ def _voted(paths: Sequence[Path], db: Database, inputs: dict[str, str]) -> Fact 
 def _decontamination(
     found: Checked,
     workspace: Workspace,
+    db: Database | None,
     inputs: dict[str, str],
     tell: Progress,
     wants_stop: Callable[[], bool] | None,
 ) -> Fact:
     """Compare with the workspace's benchmarks; contaminated pairs become findings of the index."""
+    from core.data.benchmarks import benchmarks_folder
     from core.data.decontamination import decontaminate, decontamination_fact, find_benchmarks, findings
     from core.data.manifest import file_sha256
 
     benchmarks = find_benchmarks(workspace)
     if not benchmarks:
         return decontamination_fact(None, found.paths, inputs)
+    # Before anything is compared: what comes meanwhile was not.
+    also = {workspace.relative(path): file_sha256(path) or "" for path in benchmarks}
+    if db is not None:
+        also |= fingerprints(db, workspace, workspace.relative(benchmarks_folder(workspace)))
 
     def watch(done: int) -> None:
         tell(done, found.quality.valid, "comparing with benchmarks")
@@ -359,7 +366,6 @@ def _decontamination(
     if not found.index.is_current():
         raise UserError(f"{measuring.names(found.paths)} changed while it was read: check it again")
     found.index.add_findings("contaminated", findings(compared))
-    also = {workspace.relative(path): file_sha256(path) or "" for path in benchmarks}
     return decontamination_fact(compared, found.paths, {**inputs, **also})
 
 

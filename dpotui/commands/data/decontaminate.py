@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from core.data.benchmarks import names
+from core.data.benchmarks import benchmarks_folder, names
 from core.data.decontamination import (
     COVERAGE,
     NGRAM,
@@ -84,6 +84,8 @@ def command(
         raise UserError(f"nothing to compare with: {NO_BENCHMARKS}; or name --benchmark FILE")
     started = time.time()
     paths = [file, *against]
+    if here is not None and against and not benchmarks:
+        paths.append(benchmarks_folder(here))
     before = hashes(here, paths) if here else {}
     found = _compare(file, against, n, coverage, out, show)
     fact = decontamination_fact(found if against else None, [file], before)

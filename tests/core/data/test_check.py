@@ -208,7 +208,10 @@ def test_benchmarks_of_the_workspace_are_compared(workspace: Workspace, db: Data
     with found.index as index:
         fact = {fact.name: fact for fact in found.facts}["data.decontamination"]
         assert fact.value == 0.5
-        assert set(fact.inputs) == {"data/a.jsonl", "data/benchmarks/sums.jsonl"}
+        assert set(fact.inputs) == {"data/a.jsonl", "data/benchmarks/sums.jsonl", "data/benchmarks"}
+        assert files.stale_reason(db, workspace, fact) is None
+        write(workspace.data / "benchmarks" / "more.jsonl", [{"question": "What is more than all?"}])
+        assert files.stale_reason(db, workspace, fact) == "data/benchmarks changed since"
         assert [index.entry(one.pair).line for one in index.found("contaminated")] == [2]
         assert found.counts["contaminated"] == 1
 

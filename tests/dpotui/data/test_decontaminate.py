@@ -107,12 +107,24 @@ def test_it_is_recorded_and_goes_stale_with_the_benchmarks(inside: Shell, worksp
     found = inside.json("data", "decontaminate", str(pairs), "--record", code=1)
     fact = facts.latest(db)["data.decontamination"]
     assert fact.value == 0.9 and fact.n == 10 and fact.run == found["run"]
-    assert set(fact.inputs) == {"data/pairs.jsonl", "data/benchmarks/quiz.jsonl"}
+    assert set(fact.inputs) == {"data/pairs.jsonl", "data/benchmarks/quiz.jsonl", "data/benchmarks"}
     assert runs.get(db, found["run"]).state == "finished"
     assert stale_reason(db, workspace, fact) is None
     # The index leads to the pair.
     again = existing([pairs], workspace.cache / "data")
     assert again is not None and again.counts()["contaminated"] == 1
     again.close()
+    added = quiz.with_name("added.jsonl")
+    added.write_text('{"question": "What else?"}\n')
+    assert stale_reason(db, workspace, fact) == "data/benchmarks changed since"
+    added.unlink()
+    assert stale_reason(db, workspace, fact) is None
     quiz.write_text('{"question": "What else?"}\n')
-    assert stale_reason(db, workspace, fact) == "data/benchmarks/quiz.jsonl changed since"
+    assert stale_reason(db, workspace, fact) == "data/benchmarks changed since"
+
+
+def test_named_benchmarks_do_not_go_stale_with_the_folder(inside: Shell, workspace: Workspace, db: Database) -> None:
+    pairs, quiz = files(workspace.data)
+    (workspace.data / "benchmarks").mkdir(exist_ok=True)
+    inside.json("data", "decontaminate", str(pairs), "--benchmark", str(quiz), "--record", code=1)
+    assert set(facts.latest(db)["data.decontamination"].inputs) == {"data/pairs.jsonl", "data/quiz.jsonl"}
