@@ -65,6 +65,7 @@ def convert(
     prompt: str | None = None,
     common_text: bool = False,
     command: str = "data convert",
+    progress: Callable[[int], None] | None = None,
 ) -> Converted:
     """Write the pairs of a file in another format, in their order, with their scores and other fields.
 
@@ -77,6 +78,7 @@ def convert(
         score: which score of a response counts (default: `overall_score` of UltraFeedback, `helpfulness` of HelpSteer;
             `annotations` is the mean of UltraFeedback's ratings of aspects).
         prompt: the field that holds the prompt, where it has another name.
+        progress: told now and then how many rows were read.
         common_text: where chosen and rejected are text and there is no prompt, it is what both begin with.
 
     Raises:
@@ -92,7 +94,7 @@ def convert(
     parameters |= {"prompt": prompt} if prompt else {}
     parameters |= {"common_text": True} if common_text else {}
     with writing(out, command=command, parameters=parameters, parents=[path]) as writer:
-        for row in _rows(_prompted(path, prompt, common_text), score):
+        for row in _rows(_prompted(path, prompt, common_text, progress), score):
             made = row if isinstance(row, BadRow) else _convert(row, to)
             if not isinstance(made, BadRow):
                 try:
@@ -200,9 +202,13 @@ _WRITERS: Mapping[str, Callable[[Pair], dict[str, Any]]] = {
 # Reading sets of scored responses
 
 
-def _prompted(path: Path, name: str | None, common_text: bool) -> Iterator[Row | BadRow]:
+def _prompted(
+    path: Path, name: str | None, common_text: bool, progress: Callable[[int], None] | None
+) -> Iterator[Row | BadRow]:
     """The rows, with their prompt under its name."""
-    for row in read_rows(path):
+    for count, row in enumerate(read_rows(path), 1):
+        if progress is not None and count % 1000 == 0:
+            progress(count)
         if isinstance(row, Row):
             fields = row.fields
             if name is not None and name != "prompt" and name in fields:

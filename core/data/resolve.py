@@ -46,6 +46,8 @@ class Conflict:
     total: int
 
 
+# Told how many rows of how many are done, and at what.
+Progress = Callable[[int, int | None, str], None]
 # Asked about a conflict by hand; None leaves its rows as they are.
 Ask = Callable[[Conflict], Decision | None]
 
@@ -69,8 +71,8 @@ class Resolved:
 class _Rows:
     """All pairs of a file by their comparison, on disk."""
 
-    def __init__(self, path: Path, time_field: str | None) -> None:
-        self.path, self.time_field = path, time_field
+    def __init__(self, path: Path, time_field: str | None, progress: Progress | None) -> None:
+        self.path, self.time_field, self._progress = path, time_field, progress
         self.rows = self.bad = 0
         # An empty name is a file that only this connection knows and that goes with it; what is read fits in 16 MiB.
         self.db = sqlite3.connect("")
@@ -87,6 +89,7 @@ class _Rows:
     def _read(self) -> Iterator[tuple[bytes, int, int, float | None]]:
         for row in read_rows(self.path):
             self.rows += 1
+            self.tell(self.rows, None, "rows read")
             pair = row if isinstance(row, BadRow) else pair_of(row)
             if isinstance(row, BadRow) or isinstance(pair, BadRow):
                 self.bad += 1
@@ -94,6 +97,10 @@ class _Rows:
             key, way = _identity(pair)
             time = None if self.time_field is None else _time(row, self.time_field, self.path)
             yield key, pair.line, way, time
+
+    def tell(self, done: int, of: int | None, what: str) -> None:
+        if self._progress is not None and done % 1000 == 0:
+            self._progress(done, of, what)
 
     def count(self) -> tuple[int, int]:
         """Conflicts, and the rows in them."""
@@ -126,8 +133,8 @@ class _Rows:
 
 
 @contextmanager
-def _rows_of(path: Path, time_field: str | None) -> Iterator[_Rows]:
-    rows = _Rows(path, time_field)
+def _rows_of(path: Path, time_field: str | None = None, progress: Progress | None = None) -> Iterator[_Rows]:
+    rows = _Rows(path, time_field, progress)
     with closing(rows.db):
         yield rows
 
@@ -170,13 +177,13 @@ def find_conflicts(path: Path) -> Iterator[Conflict]:
     Raises:
         UserError: the file cannot be read.
     """
-    with _rows_of(path, None) as rows:
+    with _rows_of(path) as rows:
         yield from rows.conflicts()
 
 
 def count_conflicts(path: Path) -> int:
     """How many pairs of responses are preferred both ways."""
-    with _rows_of(path, None) as rows:
+    with _rows_of(path) as rows:
         return rows.count()[0]
 
 
@@ -190,6 +197,7 @@ def resolve(
     time_field: str | None = None,
     collapse: bool = False,
     command: str = "data resolve",
+    progress: Progress | None = None,
 ) -> Resolved:
     """Write the pairs of a file without their conflicts: each row byte for byte as it was, in its order.
 
@@ -204,6 +212,7 @@ def resolve(
         time_field: the field that says how new a row is; without it the later line is the newer.
         collapse: of rows that say the same (the same two responses to the same prompt, preferred the same way) keep
             the first; by "newest" the newest.
+        progress: told how far it is.
 
     Raises:
         UserError: the file cannot be read, a time is missing, nothing would be left, or `out` cannot be written.
@@ -211,7 +220,7 @@ def resolve(
     refuse_overwriting([out], [path] if decided is None else [path, decided])
     if time_field is not None and by != "newest":
         raise UserError(f"--time-field says what is newest: it goes with --by newest, not {by}")
-    with _rows_of(path, time_field) as rows:
+    with _rows_of(path, time_field, progress) as rows:
         conflicts, conflict_rows = rows.count()
         done = Resolved(rows.rows, 0, rows.bad, conflicts, conflict_rows, 0, 0, 0, 0)
         _decide(rows, by, ask, done)
@@ -286,7 +295,8 @@ def _kept(rows: _Rows, by: By, collapse: bool, done: Resolved) -> Iterator[tuple
     if collapse:
         rows.db.execute(_STAYS_NEWEST if by == "newest" else _STAYS_FIRST)
         rows.db.execute("CREATE UNIQUE INDEX stays_by_line ON stays(line)")
-    for line in read_lines(rows.path):
+    for count, line in enumerate(read_lines(rows.path), 1):
+        rows.tell(count, rows.rows, "rows written")
         row = row_in(line)
         pair = row if isinstance(row, BadRow) else pair_of(row)
         if isinstance(pair, BadRow):
@@ -342,11 +352,11 @@ def read_decisions(path: Path) -> dict[str, Decision | None]:
     return found
 
 
-def export_decisions(path: Path, out: Path) -> int:
+def export_decisions(path: Path, out: Path, progress: Progress | None = None) -> int:
     """Write the conflicts of a file for somebody to decide elsewhere; returns how many there are."""
     refuse_overwriting([out], [path])
     with (
-        _rows_of(path, None) as rows,
+        _rows_of(path, None, progress) as rows,
         writing(out, command="data resolve --export", parameters={}, parents=[path]) as writer,
     ):
         for conflict in rows.conflicts():

@@ -9,6 +9,7 @@ import click
 
 from core.data.convert import FORMATS, convert
 from core.text import printable
+from dpotui.commands.data.recording import Ticker
 
 _SHOWN = 5
 
@@ -39,7 +40,8 @@ def command(
     distilabel, HelpSteer; of those the best and the worst response to each prompt become a pair. A row is left out
     where the other format has no place for it, or where it would be read back as something else.
     """
-    done = convert(file, out, to, score=score, prompt=prompt, common_text=common_text)
+    with Ticker("rows converted") as ticker:
+        done = convert(file, out, to, score=score, prompt=prompt, common_text=common_text, progress=ticker)
     if as_json:
         rows = [{"line": bad.line, "kind": bad.kind, "reason": bad.reason} for bad in done.examples]
         document = {"rows": done.rows, "written": done.written, "left_out": done.left_out, "examples": rows}

@@ -81,5 +81,10 @@ class Ticker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """The line is needed for something else."""
         if self._shown:
             click.echo("\r\x1b[K", err=True, nl=False)
+            self._shown = False

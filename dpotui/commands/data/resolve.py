@@ -29,6 +29,7 @@ from core.store import facts, files, open_store, runs, transaction
 from core.store.facts import Fact
 from core.text import printable
 from core.workspace import Workspace, open_workspace, write_private
+from dpotui.commands.data.recording import Ticker
 
 # Of each text, before "m" shows all of it.
 _SHOWN = 1500
@@ -82,7 +83,8 @@ def command(
     """
     if export is not None:
         _refuse_with_export(out, by, record)
-        count = export_decisions(file, export)
+        with Ticker("rows") as ticker:
+            count = export_decisions(file, export, ticker)
         told = {"conflicts": count, "file": str(export)}
         click.echo(json.dumps(told) if as_json else f"{printable(str(export))}: {count} conflicts to decide")
         return
@@ -91,8 +93,12 @@ def command(
     if decisions is not None and by != "hand":
         raise UserError(f"--decisions are made by hand: it goes with --by hand, not {by}")
     here = open_workspace(Path(workspace or ".")) if record else None
-    ask = _by_hand(decisions, quiet=as_json) if by == "hand" else None
-    done = resolve(file, out, cast(By, by), ask=ask, decided=decisions, time_field=time_field, collapse=collapse)
+    with Ticker("rows") as ticker:
+        ask = _by_hand(decisions, ticker, quiet=as_json) if by == "hand" else None
+        done = resolve(
+            file, out, cast(By, by), ask=ask, decided=decisions, time_field=time_field, collapse=collapse,
+            progress=ticker,
+        )  # fmt: skip
     run = _record(here, out, done, by) if here is not None else None
     if as_json:
         click.echo(json.dumps({**asdict(done), "file": str(out), "run": run}, indent=2))
@@ -147,7 +153,7 @@ def _record(workspace: Workspace, out: Path, done: Resolved, by: str) -> str:
 # By hand
 
 
-def _by_hand(path: Path | None, *, quiet: bool) -> Ask:
+def _by_hand(path: Path | None, ticker: Ticker, *, quiet: bool) -> Ask:
     """Decisions from a file, and from whoever sits at the terminal for those that it lacks."""
     known = read_decisions(path) if path is not None and path.exists() else {}
     person = sys.stdin.isatty() and sys.stdout.isatty() and not quiet
@@ -161,6 +167,7 @@ def _by_hand(path: Path | None, *, quiet: bool) -> Ask:
         decision = known.get(conflict.key)
         if decision is not None or not person:
             return decision
+        ticker.clear()
         decision = ask_person(conflict, click.echo, click.getchar)
         if path is not None:
             _append(path, conflict, decision)

@@ -268,3 +268,13 @@ def test_a_transcript_is_its_turns_unless_they_quote_one(turns: list[tuple[str, 
     messages = [{"role": role, "content": text} for role, text in turns]
     if not any("Human:" in text or "Assistant:" in text for _, text in turns):
         assert transcript(write_transcript(messages), "chosen") == messages
+
+
+def test_it_tells_how_far_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        "".join(json.dumps({"prompt": f"p{n}", "chosen": "a", "rejected": "b"}) + "\n" for n in range(2500))
+    )
+    told: list[int] = []
+    convert(path, tmp_path / "b.jsonl", "trl", progress=told.append)
+    assert told == [1000, 2000]

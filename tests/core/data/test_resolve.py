@@ -245,3 +245,15 @@ def test_no_conflict_is_left_and_what_agrees_stays(
     assert done.written + done.dropped + done.collapsed == len(told)
     if collapse:
         assert len(set(written)) == len(written)
+
+
+def test_it_tells_how_far_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        "".join(json.dumps({"prompt": f"p{n}", "chosen": "a", "rejected": "b"}) + "\n" for n in range(1500))
+    )
+    told: list[tuple[int, int | None, str]] = []
+    resolve(path, tmp_path / "b.jsonl", "drop", progress=lambda *how_far: told.append(how_far))
+    assert told == [(1000, None, "rows read"), (1000, 1500, "rows written")]
+    export_decisions(path, tmp_path / "c.jsonl", lambda *how_far: told.append(how_far))
+    assert told[2:] == [(1000, None, "rows read")]
