@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import cell_len
 from textual import on
@@ -13,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from core.checklist import Item
+from core.errors import UserError
 from core.store.runs import Run
 from core.text import one_line
 from dpotui import cards, charts, roles, say
@@ -21,8 +22,6 @@ from dpotui.roles import Span
 from dpotui.screens.dialogs import CardScreen
 from dpotui.screens.running import CommandsRuns
 from dpotui.screens.ticking import TicksItems
-from dpotui.screens.vote import VoteScreen, Voting
-from dpotui.screens.vote_start import VoteStart
 from dpotui.stages import ACTIONS, STAGES, Action, Stage
 from dpotui.widgets import gates
 from dpotui.widgets.charts import Charts
@@ -32,6 +31,9 @@ from dpotui.widgets.gates import GateTable
 from dpotui.widgets.lines import Lines
 from dpotui.widgets.log import Log
 from dpotui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from dpotui.screens.vote import Voting
 
 
 class StageHead(Lines):
@@ -77,7 +79,7 @@ class StageHead(Lines):
             return [(" " + one_line(self._stage.hint, width - 1), "dim")]
         spans: list[Span] = [(" g ", "key"), (f"start {action.title}", ""), (f"  {action.config}", "dim")]
         if self._stage.number == VOTED_IN:
-            spans += [("   a ", "key"), ("vote on pairs, blind", "")]
+            spans += [("   a ", "key"), ("vote, blind", ""), ("   d ", "key"), ("data", "")]
         return spans
 
     def _progress(self, snapshot: Snapshot, width: int) -> list[Span]:
@@ -154,7 +156,9 @@ class StageScreen(TicksItems, CommandsRuns):
         Binding("left_square_bracket,left", "stage(-1)", "Last stage", show=False, priority=True, id="stage.last"),
         Binding("right_square_bracket,right", "stage(1)", "Next stage", show=False, priority=True, id="stage.next"),
         Binding("a", "vote", "Vote", tooltip="Vote on pairs or candidates, blind", id="stage.vote"),
-    ]
+        Binding("d", "data", "Data", show=False, tooltip="Browse the data of this run, or of what g starts",
+                id="stage.data"),
+    ]  # fmt: skip
     DEFAULT_CSS = """
     StageScreen {
         &.-wide > #panes { layout: grid; grid-size: 2 3; grid-columns: 2fr 3fr; grid-rows: 5fr 2fr 2fr; }
@@ -273,13 +277,48 @@ class StageScreen(TicksItems, CommandsRuns):
             return not isinstance(self.focused, Input)
         if action == "vote":
             return self.stage == VOTED_IN
+        if action == "data":
+            return STAGES[self.stage].action is not None
         return super().check_action(action, parameters)
 
     def action_stage(self, by: int) -> None:
         self._run_id = None
         self.stage = (self.stage + by) % len(STAGES)
 
+    async def action_data(self) -> None:
+        """Browse what the run in hand wrote or reads; without a run, what the next one would read."""
+        from dpotui.browse.of_run import data_file, data_files
+
+        try:
+            config = self._config_in_hand()
+        except UserError as error:
+            self.bench.say(str(error), "error")
+            return
+        path = data_file(self.bench.workspace, config)
+        if path is not None:
+            await self.bench.open_data(path)
+            return
+        named = data_files(config)
+        self.bench.say(f"{named[0]} is not there yet" if named else "no data file is named here", "warning")
+        await self.bench.switch_mode("Data")
+
+    def _config_in_hand(self) -> Mapping[str, Any]:
+        """
+        Raises:
+            UserError: the configuration of the stage cannot be read.
+        """
+        run, action = self.run_in_hand(), self.action_in_hand()
+        if run is not None:
+            return run.config
+        from core.config import RUN_CONFIGS, load_config
+
+        return load_config(self.bench.workspace.path(action.config), RUN_CONFIGS[action.model]).model_dump()
+
     def action_vote(self) -> None:
+        # Read when it is asked for: what reads and counts votes is not needed to start.
+        from dpotui.screens.vote import VoteScreen
+        from dpotui.screens.vote_start import VoteStart
+
         def chosen(voting: Voting | None) -> None:
             if voting is not None:
                 self.app.push_screen(VoteScreen(voting))
