@@ -17,6 +17,7 @@ from textual.widgets import Input, Static
 from core.errors import UserError
 from core.text import printable
 from dpotui.widgets.card import Card, Entry
+from dpotui.widgets.typed import Typed
 
 DIALOG_CSS = """
 {name} {{
@@ -77,9 +78,7 @@ class Ask(ModalScreen[bool]):
                 yield text(self._words)
             for field in self._fields:
                 yield text(field.label, "label")
-                entry = Input(field.value, placeholder=field.hint)
-                entry.cursor_blink = False
-                yield entry
+                yield Typed(field.value, field.hint)
             yield text("", "error")
 
     @on(Input.Submitted)

@@ -19,6 +19,7 @@ from core.text import printable
 from core.workspace import Workspace
 from dpotui.screens.dialogs import DIALOG_CSS, text
 from dpotui.stages import ACTIONS, Action
+from dpotui.widgets.typed import Typed
 
 if TYPE_CHECKING:
     from core.config import RunConfig, TrainingConfig
@@ -67,9 +68,7 @@ class Start(ModalScreen[str | None]):
 
     @staticmethod
     def _field(value: str, id_: str, hint: str = "") -> Input:
-        field = Input(value, placeholder=hint, id=id_)
-        field.cursor_blink = False
-        return field
+        return Typed(value, hint, id=id_)
 
     def on_mount(self) -> None:
         self._titled()

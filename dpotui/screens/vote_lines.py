@@ -32,10 +32,10 @@ class VoteHead(Lines):
 
     def row(self, y: int, width: int) -> Sequence[Span]:
         session = self._session
-        left: list[Span] = [(" Vote", "title"), (f"  {one_line(Path(self._file).name, max(10, width // 3))}", "dim")]
+        name = Path(self._file).name
         if session is None:
-            return left
-        left.append((f"  {one_line(session.who, 20)}", "key"))
+            return [(" Vote", "title"), (f"  {one_line(name, max(10, width - 8))}", "dim")]
+        who = one_line(session.who, 20)
         right: list[Span] = []
         if width >= 120:
             done, rest = say.bar(session.done, session.total, 24)
@@ -43,6 +43,9 @@ class VoteHead(Lines):
         right.append((f"{session.done:,} of {session.total:,}", "title"))
         if session.rate and session.done < session.total:
             right.append((f"  {session.rate:.1f} a minute, {_minutes(session.minutes_left or 0)} left", "dim"))
+        taken = sum(cell_len(text) for text, _ in right) + cell_len(who)
+        left: list[Span] = [(" Vote", "title"), (f"  {one_line(name, max(10, width - taken - 12))}", "dim")]
+        left.append((f"  {who}", "key"))
         pad = width - sum(cell_len(text) for text, _ in [*left, *right]) - 1
         return [*left, (" " * max(1, pad), ""), *right]
 

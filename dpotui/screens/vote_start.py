@@ -24,6 +24,7 @@ from dpotui.roles import Span
 from dpotui.screens.dialogs import DIALOG_CSS, text
 from dpotui.screens.vote import SEED, Voting
 from dpotui.widgets.lines import Lines
+from dpotui.widgets.typed import Typed
 
 if TYPE_CHECKING:
     from dpotui.app import Workbench
@@ -110,9 +111,7 @@ class VoteStart(ModalScreen[Voting | None]):
 
     @staticmethod
     def _field(value: str, id_: str, hint: str = "") -> Input:
-        field = Input(value, placeholder=hint, id=id_)
-        field.cursor_blink = False
-        return field
+        return Typed(value, hint, id=id_)
 
     def _words(self, path: Path) -> str:
         relative = self._bench.workspace.relative(path)

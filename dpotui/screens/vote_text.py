@@ -133,13 +133,20 @@ class VoteText(Lines, can_focus=True):
         self.show()
 
     def next_difference(self, by: int) -> None:
-        """Let the response begin at the next words that differ, or at the last ones before what is seen."""
+        """Let the responses begin at the next words that differ, or at the last ones before what is seen.
+
+        Words that only the other response has are in that one: it is turned to where this one has none of its own.
+        """
         if self._ballot is None or self.whole_prompt:
             return
-        passage = self._shown[0]
-        row = passage.row_of_mark(self._at, by)
-        if row is not None:
-            self.move(row - self._at)
+        found = [row for p in self._shown if (row := p.row_of_mark(self._at, by)) is not None]
+        if found:
+            self.move((min if by > 0 else max)(found) - self._at)
+        elif not self._wide and not self._shown[0].marks and (self._a.marks or self._b.marks):
+            self.flip()
+            self._lay_out(0)
+            first = self._shown[0].row_of_mark(0, 1) or 0
+            self.move(first - self._at)
 
     def move(self, rows: int) -> None:
         """Scroll by rows, as far as there are any."""

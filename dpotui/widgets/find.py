@@ -11,6 +11,8 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from dpotui.widgets.typed import Typed
+
 
 class FindBar(Horizontal):
     DEFAULT_CSS = """
@@ -36,9 +38,7 @@ class FindBar(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Static("find", markup=False)
-        field = Input(placeholder="words; enter keeps, escape clears")
-        field.cursor_blink = False
-        yield field
+        yield Typed(placeholder="words; enter keeps, escape clears")
 
     def open(self) -> None:
         self.add_class("-open")

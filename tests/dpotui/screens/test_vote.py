@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from textual import events
 from textual.pilot import Pilot
 
-from core.store import facts, votes
+from core.data.votes_order import drawn_side, gather
+from core.store import facts, runs, votes
 from dpotui.app import Workbench
-from dpotui.screens.vote import VoteScreen, Voting, card_of
+from dpotui.screens.vote import SEED, VoteScreen, Voting, card_of
 from dpotui.screens.vote_start import VoteStart
 from tests.dpotui import scene
 from tests.dpotui.screens.conftest import Scene
@@ -59,6 +61,15 @@ class Clock:
     def __call__(self) -> float:
         self.now += 10
         return self.now
+
+
+def drawn_side_of(file: Path, who: str) -> str:
+    """Where the shorter response of the first row stands for a person."""
+    with closing(gather(file, seed=SEED)) as ballots:
+        first = ballots.read(0)
+        side = drawn_side(SEED, who, first.key)
+    shorter = len(str(first.first)) < len(str(first.second))
+    return side if shorter else "AB"[side == "A"]
 
 
 def bench(empty: Scene, voting: Voting) -> Workbench:
@@ -218,6 +229,23 @@ async def test_a_long_response_is_read_by_keys_and_the_next_difference_is_one_aw
         assert "Step 1:" in scene.words(app)
 
 
+@pytest.mark.parametrize("size", [(80, 24), (200, 24)], ids=["one", "both"])
+async def test_what_only_the_other_response_has_is_one_key_away(
+    empty: Scene, file: Path, size: tuple[int, int]
+) -> None:
+    longer = _LONG.replace("Step 30:", "And now, at long last, Step 30:")
+    file.write_text(json.dumps({"prompt": "How?", "chosen": _LONG, "rejected": longer}) + "\n")
+    app = bench(
+        empty, Voting(file, next(who for who in ("ana", "ben", "cas", "dan") if drawn_side_of(file, who) == "A"))
+    )
+    async with app.run_test(size=size) as pilot:
+        await begun(pilot)
+        assert "at long last" not in scene.words(app)
+        await pilot.press("right_square_bracket")
+        await pilot.pause()
+        assert "And now, at long last, Step 30:" in scene.words(app)
+
+
 async def test_the_prompt_unfolds(empty: Scene, file: Path) -> None:
     app = bench(empty, Voting(file, "ana"))
     async with app.run_test(size=(80, 24)) as pilot:
@@ -294,6 +322,43 @@ async def test_the_name_is_asked_once(empty: Scene, file: Path) -> None:
         assert [vote.who for vote in votes.of_file(empty.db, "data/preference_pairs.jsonl")] == ["ben"]
 
 
+async def test_a_burst_of_keys_in_the_name_is_taken_in_its_order(empty: Scene, file: Path) -> None:
+    """Over a slow line they come at once, and what was typed before must not be taken back after."""
+    app = bench(empty, Voting(file))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await scene.until(pilot, lambda: "Who votes?" in scene.words(app))
+        for key in [*"cas", "backspace", "backspace", *"arla", "enter"]:
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        session = (await begun(pilot)).session
+        assert session is not None
+        assert session.who == "carla"
+
+
+async def test_from_the_stage_one_goes_to_its_data(empty: Scene, file: Path) -> None:
+    config = {"data": {"output_file": "data/none.jsonl", "input_file": "data/preference_pairs.jsonl"}}
+    runs.create(empty.db, "judge", config=config, config_path="configs/judge_config.yaml", seed=1)
+    app = scene.bench(empty.workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await scene.settled(pilot)
+        await app.open_stage(2)
+        await scene.settled(pilot)
+        await pilot.press("d")
+        await scene.until(pilot, lambda: "data/preference_pairs.jsonl  4 pairs" in scene.words(app))
+
+
+async def test_data_that_is_not_there_yet_is_named(empty: Scene) -> None:
+    app = scene.bench(empty.workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await scene.settled(pilot)
+        await pilot.press("2", "d")  # of a stage without runs: nothing
+        assert app.current_mode == "Stage"
+        await app.open_stage(2)
+        await scene.settled(pilot)
+        await pilot.press("d")
+        await scene.until(pilot, lambda: scene.told(app) == ["data/preference_pairs_train.jsonl is not there yet"])
+        assert app.current_mode == "Data"
+
+
 async def test_a_file_that_cannot_be_read_is_said(empty: Scene, file: Path) -> None:
     app = bench(empty, Voting(file.with_name("none.jsonl"), "ana"))
     async with app.run_test(size=(80, 24)) as pilot:
@@ -327,7 +392,7 @@ async def test_from_the_stage_to_the_votes_and_the_facts(empty: Scene, file: Pat
         assert not isinstance(app.screen, VoteStart)
         await (await app.open_stage(2)).wait_for_refresh()
         await scene.settled(pilot)
-        assert "a vote on pairs, blind" in scene.words(app)
+        assert "a vote, blind   d data" in scene.words(app)
         await pilot.press("a", "down")
         await pilot.pause()
         assert "preference_pairs.jsonl" in scene.words(app)
