@@ -42,7 +42,7 @@ def test_status(voted: Workspace) -> None:
     done = run(voted, "status")
     assert done.exit_code == 0
     lines = done.output.splitlines()
-    assert lines[0] == f"{FILE}: 11 votes on 4 pairs"
+    assert lines[0] == f"{FILE}: 11 votes on 4 of 5 pairs"
     assert lines[1] == "4 pairs with several votes, 1 of them of low agreement"
     assert lines[3].split()[:7] == ["ana", "4", "1", "0", "0", "33", "%"]
     assert "5.0" in lines[3]  # a minute
@@ -51,6 +51,7 @@ def test_status(voted: Workspace) -> None:
 def test_status_as_json_records_facts(voted: Workspace, db: Database) -> None:
     document = json.loads(run(voted, "status", str(voted.root / FILE), "--record", "--json").output)
     assert (document["votes"], document["pairs"], document["low_agreement"]) == (11, 4, 1)
+    assert document["of_pairs"] == 5
     assert [person["who"] for person in document["annotators"]] == ["ana", "ben", "cas"]
     assert facts.latest(db)["data.votes"].value == 11.0
     assert facts.latest(db)["data.annotator_agreement"].n == 4

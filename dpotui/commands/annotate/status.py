@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,12 +12,17 @@ import click
 
 from core.data import votes as counting
 from core.data.votes import is_low
+from core.data.votes_order import Stopped, gather
+from core.errors import UserError
 from core.store import votes
 from core.store.facts import Fact
 from core.store.votes import tally_of
 from core.text import one_line, printable
 from dpotui import say
 from dpotui.commands.annotate.options import json_option, opened, voted_file, workspace_option
+
+# A file of a million pairs takes longer to count; what was voted on is known without that.
+_PATIENCE = 3.0
 
 
 @click.command("status")
@@ -34,18 +41,21 @@ def command(file: Path | None, record: bool, as_json: bool, workspace: str | Non
         people = counting.progress(found)
         tallies = tally_of(found)
         recorded = counting.record_facts(db, place, relative) if record else []
+        whole = _comparisons(place.path(relative))
     low = sum(is_low(tally) for tally in tallies.values())
     several = sum(tally.votes > 1 for tally in tallies.values())
     total = sum(tally.votes for tally in tallies.values())
     if as_json:
         document = {
-            "file": relative, "votes": total, "pairs": len(tallies), "pairs_with_several_votes": several,
-            "low_agreement": low, "annotators": [asdict(person) for person in people],
+            "file": relative, "votes": total, "pairs": len(tallies), "of_pairs": whole,
+            "pairs_with_several_votes": several, "low_agreement": low,
+            "annotators": [asdict(person) for person in people],
             "recorded": [{"name": f.name, "value": f.value, "text": f.text, "source": f.source} for f in recorded],
         }  # fmt: skip
         click.echo(json.dumps(document, ensure_ascii=False))
         return
-    click.echo(f"{printable(relative)}: {total:,} votes on {len(tallies):,} pairs")
+    of = f" of {whole:,}" if whole is not None else ""
+    click.echo(f"{printable(relative)}: {total:,} votes on {len(tallies):,}{of} pairs")
     if several:
         click.echo(f"{several:,} pairs with several votes, {low:,} of them of low agreement")
     head = f"{'annotator':20} {'votes':>6} {'ties':>5} {'reject':>6} {'skip':>5} {'A':>5} {'sure':>5}"
@@ -60,6 +70,16 @@ def command(file: Path | None, record: bool, as_json: bool, workspace: str | Non
         )
     for fact in recorded:
         click.echo(f"recorded {fact.name} {_value(fact)}: {printable(fact.source)}")
+
+
+def _comparisons(path: Path) -> int | None:
+    """How many pairs there are to vote on; None where that cannot be told, or not soon."""
+    until = time.monotonic() + _PATIENCE
+    try:
+        with closing(gather(path, seed=0, wants_stop=lambda: time.monotonic() > until)) as found:
+            return found.whole
+    except (UserError, OSError, Stopped):
+        return None
 
 
 def _value(fact: Fact) -> str:
