@@ -38,7 +38,7 @@ _FILES = (
     Column("kind", 12, least=56),
     Column("size", 8, "right", least=70),
     Column("gap", 6, "right", least=78),
-    Column("checked", 7, "right", least=60),
+    Column("checked", 7, "right", least=90),
     Column("state", 8),
 )
 _NO_FILES = (
@@ -164,9 +164,18 @@ class DataScreen(FindsRows):
         shown = [file for file in self._files if all(word in f"{file.name} {file.kind}".casefold() for word in words)]
         empty = f"no file with '{self._file_words}' in it" if self._file_words else _NO_FILES
         table = self.query_one("#files", Table)
-        table.fill([_file_row(file, snapshot.time, file.path == self._path) for file in shown], empty)
+        table.fill(
+            [_file_row(file, self._listed_as(file), snapshot.time, file.path == self._path) for file in shown], empty
+        )
         count = len(self._files)
         table.border_subtitle = f"{count} file{'s' if count != 1 else ''}"
+
+    def _listed_as(self, file: DataFile) -> str:
+        """As it is listed: most of them lie in the data folder, which needs not be told of each."""
+        data = f"{self.bench.workspace.relative(self.bench.workspace.data)}/"
+        if file.name.startswith(data):
+            return file.name.removeprefix(data)
+        return file.name if Path(file.name).is_absolute() else f"./{file.name}"
 
     def _file(self) -> DataFile | None:
         """The open file, else the one under the cursor."""
@@ -211,13 +220,25 @@ class DataScreen(FindsRows):
         if self._building is not None:
             self.bench.say("an index is being built: escape ends it", "warning")
         elif self._path is None:
-            self.bench.say("no file is open: enter on a file opens it", "warning")
+            self._build_unopened()
         elif isinstance(source, IndexedPairs):
             self.bench.say("it has its index")
         elif isinstance(source, Rows) and source.kind != "pairs":
             self.bench.say(f"these rows are {source.kind}: only pairs are indexed", "warning")
         else:
             self._build(self._path)
+
+    def _build_unopened(self) -> None:
+        """Of the file under the cursor."""
+        file = self._file()
+        if file is None:
+            self.bench.say("there is no file here", "warning")
+        elif file.indexed:
+            self.bench.say("it has its index")
+        elif file.kind not in ("pairs", "table"):
+            self.bench.say(f"{file.name} holds {file.kind}: only pairs are indexed", "warning")
+        else:
+            self._build(file.path)
 
     @work(group="build", exit_on_error=False)
     async def _build(self, path: Path) -> None:
@@ -320,7 +341,10 @@ class DataScreen(FindsRows):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "build":
-            return self._path is not None and not isinstance(self._desk and self._desk.source, IndexedPairs)
+            file = self._file() if self._path is None and self.is_mounted else None
+            if self._path is None:
+                return file is not None and not file.indexed and file.kind in ("pairs", "table")
+            return not isinstance(self._desk and self._desk.source, IndexedPairs)
         return super().check_action(action, parameters)
 
     def action_first_pane(self) -> None:
@@ -341,7 +365,7 @@ class DataScreen(FindsRows):
             self.toggle_class("-zoomed")
 
 
-def _file_row(file: DataFile, now: float, here: bool) -> Row:
+def _file_row(file: DataFile, name: str, now: float, here: bool) -> Row:
     state, role = ("STALE", "warn") if file.stale else ("checked", "good") if file.checked else ("", "")
     if file.problem:
         state, role = "problem", "bad"
@@ -351,7 +375,7 @@ def _file_row(file: DataFile, now: float, here: bool) -> Row:
     return Row(
         str(file.path),
         (
-            (("▸ " if here else "") + printable(file.name), "title" if here else ""),
+            (("▸ " if here else "") + printable(name), "title" if here else ""),
             (f"{file.rows:,}" if file.rows is not None else "—", ""),
             (str(file.kind), "dim"),
             (data_cards.size(file.size), "dim"),

@@ -143,6 +143,8 @@ class NarrowsRows(ShowsRows):
         if action == "partner":
             detail = self.pair_view.detail if self.is_mounted else None
             return detail is not None and bool(detail.partners)
+        if action in ("findings", "limits", "line"):
+            return self._path is not None
         if action == "everything":
             return self._narrowing != EVERYTHING
         return super().check_action(action, parameters)

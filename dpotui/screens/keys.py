@@ -11,7 +11,6 @@ from dpotui.screens.names import key_name
 from dpotui.widgets.card import BLANK, Entry
 
 _GROUPS = (
-    ("Everywhere", ("app", "screen")),
     ("Runs", ("run", "runs")),
     ("Stages", ("stage",)),
     ("Items", ("item",)),
@@ -21,6 +20,7 @@ _GROUPS = (
     ("Pair", ("pair",)),
     ("Voting", ("vote",)),
     ("Lists", ("list", "card")),
+    ("Everywhere", ("app", "screen")),
 )
 
 
