@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from core.data.hints import Hints
 from core.text import one_line
 
 
@@ -35,7 +36,7 @@ _ROLES = (
 )
 _MARKS = re.compile("|".join((*_SPECIAL, *_ROLES)), re.MULTILINE)
 # One of these stands in every text that the pattern finds something in.
-_HINTS = (
+_HINTS = Hints(
     "<|",
     "<｜",
     "INST]",
@@ -59,6 +60,7 @@ _HINTS = (
     "ASSISTANT:",
     "USER:",
     "SYSTEM:",
+    by="<]>#:",
 )
 
 # UTF-8 that was read as Latin-1 or Windows-1252: a lead byte as a letter, then what continues it as a mark.
@@ -72,7 +74,7 @@ _STOCK = re.compile(
     r"|i am (?:just )?an? (?:ai|language model)\b|i['’]m (?:just |only )?an? (?:ai|language model)\b"
     r"|my knowledge cut-?off\b|as of my last (?:knowledge )?(?:update|training)\b)"
 )
-_STOCK_HINTS = ("an ai", "language model", "an artificial", "my knowledge", "my last")
+_STOCK_HINTS = Hints("an ai", "language model", "an artificial", "my knowledge", "my last")
 
 _SCRIPTS = {
     "Latin": "A-Za-zÀ-ɏ",
@@ -86,6 +88,7 @@ _SCRIPTS = {
     "Han or Kana": "\u3040-\u30ff\u3400-\u9fff",
 }
 _SCRIPT_PATTERNS = {name: re.compile(f"[{span}]") for name, span in _SCRIPTS.items()}
+_ASCII, _NO_LETTERS = re.compile(r"[\x00-\x7f]+"), re.compile("[^A-Za-z]+")
 # Who asks for another language gets its script.
 _LANGUAGE = re.compile(
     r"translat|\b(?:in|into|to) (?:arabic|bengali|bulgarian|cantonese|chinese|greek|hebrew|hindi|japanese|korean"
@@ -102,10 +105,14 @@ class Artefacts:
     def __init__(self, special: tuple[str, ...] = ()) -> None:
         own = sorted({token for token in special if len(token) > 2}, key=len, reverse=True)
         self._own = re.compile("|".join(map(re.escape, own))) if own else None
-        self._hints = own
+        self._hints = Hints(*own)
 
     def look(self, texts: Texts) -> Iterator[tuple[str, str]]:
         """What stands in a pair: kinds of finding, and where and what it is."""
+        whole = "\x1d".join(texts)
+        plain = whole.isascii()
+        if plain and not (self._may_be_marked(whole) or _STOCK_HINTS.stand_in(whole.lower())):
+            return
         for name, text in zip(Texts._fields, texts, strict=True):
             mark = self._mark(text)
             if mark is not None:
@@ -116,14 +123,18 @@ class Artefacts:
                     yield "encoding", f"{name}: {broken}"
             if name != "prompt":
                 low = text.lower()
-                if any(map(low.__contains__, _STOCK_HINTS)) and (found := _STOCK.search(low)):
+                if _STOCK_HINTS.stand_in(low) and (found := _STOCK.search(low)):
                     yield "boilerplate", f"{name}: {one_line(found[0], 40)}"
-        yield from _other_script(texts)
+        if not plain:
+            yield from _other_script(texts)
+
+    def _may_be_marked(self, text: str) -> bool:
+        return _HINTS.stand_in(text) or (self._own is not None and self._hints.stand_in(text))
 
     def _mark(self, text: str) -> str | None:
-        if self._own is not None and any(map(text.__contains__, self._hints)) and (own := self._own.search(text)):
+        if self._own is not None and self._hints.stand_in(text) and (own := self._own.search(text)):
             return own[0]
-        if any(map(text.__contains__, _HINTS)) and (found := _MARKS.search(text)):
+        if _HINTS.stand_in(text) and (found := _MARKS.search(text)):
             return found[0]
         return None
 
@@ -161,7 +172,9 @@ def script(text: str) -> str | None:
     text = text[:_LOOKED]
     if text.isascii():
         return "Latin" if sum(map(str.isalpha, text)) >= _FEWEST else None
-    counts = {name: len(pattern.findall(text)) for name, pattern in _SCRIPT_PATTERNS.items()}
+    other = _ASCII.sub("", text)  # short, as a rule: only this is counted script by script
+    counts = {name: len(pattern.findall(other)) for name, pattern in _SCRIPT_PATTERNS.items()}
+    counts["Latin"] += len(_NO_LETTERS.sub("", text))
     total = sum(counts.values())
     most = max(counts, key=lambda name: counts[name])
     # A character of Han or Hangul says as much as a few letters.

@@ -56,6 +56,8 @@ class Looking:
         for number, texts in enumerate(pairs, first):
             for kind, detail in self._artefacts.look(texts):
                 yield kind, number, detail, None
+            if not personal.may_hold(PART.join(texts)):
+                continue
             for name, text in zip(Texts._fields, texts, strict=True):
                 for kind, detail in personal.look(text):
                     yield kind, number, f"{name}: {detail}", None

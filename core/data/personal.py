@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from core.data.hints import Hints
+
 _EMAIL = re.compile(r"(?<![\w.%+-])[A-Za-z0-9][\w.%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24}(?![\w@])", re.ASCII)
 _PHONE = re.compile(
     r"(?<![\w+.])\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){6,13}(?![\w%])"
@@ -26,7 +28,8 @@ _AFTER_WORD = re.compile(
 )
 # Looked for first, because they are quick.
 _DIGITS = re.compile(r"[0-9+](?:(?<=\+)[0-9]|\)|[0-9]{2}[-.][0-9])")
-_CALLS = ("phone", "tel", "mobile", "cell", "fax", "whatsapp", "call")
+_CALLS = Hints("phone", "tel", "mobile", "cell", "fax", "whatsapp", "call")
+_RUN = re.compile(r"[0-9][0-9 ().-]{5,18}[0-9]")
 _KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:sk-(?:ant-|proj-)?[A-Za-z0-9_-]{20,}|sk_live_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{36}"
     r"|github_pat_\w{40,}|(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Z])|AIza[\w-]{35}|xox[abprs]-[A-Za-z0-9-]{10,}"
@@ -34,21 +37,34 @@ _KEY = re.compile(
     r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----",
     re.ASCII,
 )
-_KEY_HINTS = (
+_KEY_HINTS = Hints(
     *("sk-", "sk_live_", "hp_", "ho_", "hu_", "hs_", "hr_", "github_pat_"),
     *("AKIA", "ASIA", "AIza", "xox", "glpat-", "hf_", "eyJ", "PRIVATE KEY"),
+    by="_",
 )
 _ASSIGNED = re.compile(
     r"(?i:password|passwd|secret|token|api[_-]?key)[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?P<value>[A-Za-z0-9_+/=.~-]{16,})",
     re.ASCII,
 )
-_SECRETS = ("password", "passwd", "secret", "token", "api_key", "api-key", "apikey")
+_SECRETS = Hints("password", "passwd", "secret", "token", "api_key", "api-key", "apikey")
 
 
 def look(text: str) -> Iterator[tuple[str, str]]:
     """Kinds of finding in a text, each with what was found, masked."""
     for kind, start, end in spans(text):
         yield kind, _masked(kind, text[start:end])
+
+
+def may_hold(text: str) -> bool:
+    """Whether it is worth a look; of several texts in one, whether one of them is."""
+    low = text.lower()
+    return (
+        "@" in text
+        or _DIGITS.search(text) is not None
+        or _KEY_HINTS.stand_in(text)
+        or _SECRETS.stand_in(low)
+        or (_CALLS.stand_in(low) and _RUN.search(low) is not None)
+    )
 
 
 def mask(text: str) -> str:
@@ -73,16 +89,16 @@ def spans(text: str) -> Iterator[tuple[str, int, int]]:
             seen.add(found.end())
             yield "phone", found.start(), found.end()
     # Lower-casing can change the length of a text; then places in it are not those of the text.
-    if len(low) == len(text) and any(map(low.__contains__, _CALLS)):
+    if len(low) == len(text) and _CALLS.stand_in(low) and _RUN.search(low):
         for found in _AFTER_WORD.finditer(low):
             if found.end(1) not in seen and 7 <= sum(map(str.isdigit, found[1])) <= 15:
                 yield "phone", found.start(1), found.end(1)
-    if any(map(text.__contains__, _KEY_HINTS)):
+    if _KEY_HINTS.stand_in(text):
         for found in _KEY.finditer(text):
             # A key in PEM goes on to its end.
             end = text.find("-----END", found.end()) if found[0].startswith("-----") else -1
             yield "key", found.start(), max(found.end(), end)
-    if any(map(low.__contains__, _SECRETS)):
+    if _SECRETS.stand_in(low):
         for found in _ASSIGNED.finditer(text):
             value = found["value"]
             if _drawn(value) and not _KEY.match(value):
