@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from core.data import quality as measuring
 from core.data.check import Checked, Spread
+from core.data.decontamination import score_text
 from core.data.findings import FINDINGS
 from core.text import one_line
 
@@ -36,14 +37,15 @@ def report(found: Checked, log: Callable[[str], None]) -> None:
     for kind, count in found.counts.items():
         if not count or kind in _UNSHOWN or kind.startswith("truncated"):
             continue
-        more = f" ({found.conflicts} conflicts)" if kind == "conflict" else ""
-        log(f"{FINDINGS[kind].title}: {count} pairs{more}, the first in {_first(found, kind)}")
+        more = f" ({found.conflicts} conflict{'' if found.conflicts == 1 else 's'})" if kind == "conflict" else ""
+        first = f"in {_first(found, kind)}" if count == 1 else f"the first in {_first(found, kind)}"
+        log(f"{FINDINGS[kind].title}: {count} pair{'' if count == 1 else 's'}{more}, {first}")
     clean = [FINDINGS[kind].title for kind, count in found.counts.items() if not count]
     if clean:
         log(f"none: {', '.join(clean)}")
     for fact in found.facts:
         if fact.name in ("data.decontamination", "data.versioned"):
-            value = "unknown" if fact.value is None else f"{fact.value:.4g}"
+            value = "unknown" if fact.value is None else score_text(fact.value)
             log(f"{fact.name.removeprefix('data.')} {value}: {one_line(fact.source, 400)}")
 
 

@@ -210,6 +210,14 @@ def decontamination_fact(
     )
 
 
+def score_text(score: float) -> str:
+    """A score in so many digits that what is not quite 1 does not read so."""
+    digits = 4
+    while score < 1 and float(f"{score:.{digits}f}") == 1:
+        digits += 1
+    return f"{score:.{digits}f}" if score not in (0, 1) else f"{score:g}"
+
+
 def method(n: int = NGRAM, coverage: float = COVERAGE) -> str:
     """How it is decided, in words."""
     return (

@@ -6,8 +6,11 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import shutil
 import sqlite3
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -43,6 +46,9 @@ from core.workspace import private_folder
 # Rows that are written to the database together.
 BATCH = 1000
 _BLOCK = 1 << 22
+# Of a part: the process that makes it. It is another machine's, perhaps, so that its age counts too.
+_LEFT = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.([0-9]{1,9})\.part.*")
+_LEFT_SECONDS = 600
 _INSERT = "INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _Values = tuple[Any, ...]
@@ -78,6 +84,7 @@ def build(
         found.close()
     try:
         private_folder(folder)
+        _remove_left(folder)
         part = folder / f"{name}.{os.getpid()}.part{SUFFIX}"
         making.make(part, files, parameters, tokenizer, limits, scale, chat=chat, rows_only=rows_only)
         for number in range(len(files)):
@@ -93,6 +100,29 @@ def build(
     made = open_index(target)
     assert made is not None, f"{target} was just written"
     return made
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what builders left that were killed: their process is no more, and nobody has written for a while."""
+    for path in folder.glob("*.part*"):
+        found = _LEFT.fullmatch(path.name)
+        with contextlib.suppress(OSError):
+            if found is None or _lives(int(found[1])) or time.time() - path.stat().st_mtime < _LEFT_SECONDS:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _forget_others(folder: Path, target: Path) -> None:

@@ -124,6 +124,7 @@ def command(
         refuse_overwriting([fixed, _left_out(fixed)], [file, *([validation] if validation else [])])
     target = _gap_target(here)
     tokenizing = _tokenizing(here, model, max_prompt_length, max_response_length)
+    _refuse_show(show, here, validation, tokenizing)
     paths = [file] if validation is None else [file, validation]
     with _checked(here, paths, tokenizing, scale, record=record) as (found, run):
         bad = found.quality.rows > found.quality.valid
@@ -317,6 +318,19 @@ def _people(found: Checked, target: Gate, run: str | None) -> None:
         click.echo(f"recorded as {run}")
 
 
+def _refuse_show(kind: str | None, here: Workspace | None, validation: Path | None, tokenizing: Tokenizing) -> None:
+    """Say before anything is read that a finding will not be looked for."""
+    truncated = tokenizing.folder is not None and tokenizing.limits is not None
+    looked = {
+        "truncated_prompt": truncated,
+        "truncated_response": truncated,
+        "leak": validation is not None,
+        "contaminated": here is not None,
+    }
+    if kind is not None and not looked.get(kind, True):
+        raise UserError(f"{kind} was not looked for: {_NOT_LOOKED[kind]}")
+
+
 def _show(found: Checked, kind: str, limit: int) -> None:
     """The pairs of a finding. What is somebody's own is masked wherever it stands."""
     from core.data.check_report import place
@@ -326,7 +340,7 @@ def _show(found: Checked, kind: str, limit: int) -> None:
     count = found.counts.get(kind)
     if count is None:
         raise UserError(f"{kind} was not looked for: {_NOT_LOOKED.get(kind, 'it needs more than was named')}")
-    click.echo(f"{FINDINGS[kind].title}: {count} pairs. {FINDINGS[kind].sentence}")
+    click.echo(f"{FINDINGS[kind].title}: {count} pair{'' if count == 1 else 's'}. {FINDINGS[kind].sentence}")
     for one in found.index.found(kind, 0, limit):
         entry = found.index.entry(one.pair)
         pair = found.index.read(entry)

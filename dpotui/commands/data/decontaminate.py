@@ -26,6 +26,7 @@ from core.data.decontamination import (
     find_benchmarks,
     findings,
     method,
+    score_text,
 )
 from core.data.manifest import Writer, writing
 from core.data.pairs import Pair
@@ -163,7 +164,9 @@ def _people(found: Contamination, fact: Fact, file: Path, out: Path | None, run:
     if fact.value is None:
         click.echo(f"decontamination unknown: {fact.source}")
     else:
-        click.echo(f"{name}: {found.contaminated} of {found.pairs} pairs are contaminated, score {fact.value:.4f}")
+        click.echo(
+            f"{name}: {found.contaminated} of {found.pairs} pairs are contaminated, score {score_text(fact.value)}"
+        )
         click.echo(f"compared with {found.items} items of {', '.join(names(found.benchmarks))}")
         click.echo(textwrap.fill(f"an item counts when {method(found.n, found.coverage)}", 80))
     if found.skipped:
@@ -172,7 +175,11 @@ def _people(found: Contamination, fact: Fact, file: Path, out: Path | None, run:
         _side_by_side(found, name)
     rest = found.contaminated - len(found.examples)
     if rest > 0:
-        click.echo(f"\n{rest} more contaminated pairs: --show {found.contaminated}, or --json for all lines")
+        more = "more " if found.examples else ""
+        click.echo(
+            f"\n{rest} {more}contaminated pair{'' if rest == 1 else 's'}: --show {found.contaminated}, or --json for"
+            " all lines"
+        )
     if out is not None:
         click.echo(f"{printable(str(out))}: {found.pairs - found.contaminated} pairs written, without the contaminated")
     if run is not None:

@@ -96,7 +96,7 @@ def test_the_counts_of_a_check(tmp_path: Path) -> None:
         assert not {"data.leaks", "data.versioned", "data.validation_share"} & set(values)
         said: list[str] = []
         report(found, said.append)
-        assert "conflicts: 3 pairs (1 conflicts), the first in line 1, line 2, line 3" in said
+        assert "conflicts: 3 pairs (1 conflict), the first in line 1, line 2, line 3" in said
         assert not any("jane" in line or "sk-abc" in line for line in said)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.data.benchmarks import Item
-from core.data.decontamination import PHRASE, Matcher, decontaminate, decontamination_fact
+from core.data.decontamination import PHRASE, Matcher, decontaminate, decontamination_fact, score_text
 from core.data.pairs import Pair
 from core.data.words import words
 from core.errors import UserError
@@ -194,3 +194,9 @@ def test_nothing_compared_is_no_score(tmp_path: Path) -> None:
     quiz = tmp_path / "quiz.jsonl"
     quiz.write_text('{"question": "one two"}\n')
     assert decontaminate([], [quiz]).score is None
+
+
+def test_what_is_not_quite_clean_does_not_read_so() -> None:
+    assert [score_text(score) for score in (1.0, 0.0, 0.9, 1 - 1 / 883, 1 - 1 / 100_000, 1 - 3 / 10_000_000)] == [
+        "1", "0", "0.9000", "0.9989", "0.99999", "0.9999997",
+    ]  # fmt: skip

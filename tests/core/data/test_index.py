@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -182,3 +184,23 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="the index cannot be written in"):
         build([write(tmp_path / "a.jsonl", [row(1)])], tmp_path / "file" / "cache")
+
+
+def test_what_a_killed_builder_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    path, cache = write(tmp_path / "a.jsonl", [row(1)]), tmp_path / "cache"
+    cache.mkdir()
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    name = "0123456789abcdef-0123456789abcdef"
+    names = [f"{name}.{process}.part{end}" for process in (ended.pid, os.getpid()) for end in (".index.db", ".0.rows")]
+    names.append(f"{name}.{ended.pid}.part-x1y2")
+    (cache / names[-1]).mkdir()
+    (cache / names[-1] / "band").write_text("")
+    young, other = f"{name}.{ended.pid}.part.1.rows", "my.part.jsonl"
+    for each in [*names[:-1], young, other]:
+        (cache / each).write_text("")
+    for each in [*names, other]:
+        os.utime(cache / each, (1, 1))
+    build([path], cache).close()
+    left = {each.name for each in cache.iterdir() if ".part" in each.name}
+    assert left == {names[2], names[3], young, other}

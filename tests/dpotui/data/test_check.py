@@ -134,7 +134,7 @@ def planted(path: Path) -> Path:
 def test_each_finding_leads_to_its_pairs(outside: Shell) -> None:
     planted(outside.folder / "a.jsonl")
     said = outside.run("data", "check", "a.jsonl", code=1)
-    assert "conflicts: 2 pairs (1 conflicts), the first in line 1, line 2\n" in said
+    assert "conflicts: 2 pairs (1 conflict), the first in line 1, line 2\n" in said
     said = outside.run("data", "check", "a.jsonl", "--show", "conflict", "--limit", "1", code=1)
     assert said.splitlines()[1:] == [
         "line 1: the other way round in line 2",
@@ -236,3 +236,10 @@ def test_hostile_text_does_not_reach_the_terminal(outside: Shell) -> None:
     assert "\x1b" not in said
     assert "\x07" not in said
     assert "\x1b" not in outside.run("data", "check", name, "--json", code=1)
+
+
+def test_what_cannot_be_shown_is_refused_before_anything_is_read(outside: Shell) -> None:
+    (outside.folder / "a.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    for kind, mend in (("leak", "--validation"), ("truncated_prompt", "--model"), ("contaminated", "data/benchmarks")):
+        said = outside.run("data", "check", "a.jsonl", "--show", kind, code=2)
+        assert said.startswith(f"{kind} was not looked for: ") and mend in said
