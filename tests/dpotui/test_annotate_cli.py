@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.cells import cell_len
 
 from core.data.comparisons import comparison_key
 from core.errors import UserError
@@ -111,3 +112,9 @@ def test_no_vote_without_a_name_or_a_terminal(voted: Workspace) -> None:
     assert "a name of 1 to 40 characters" in str(done.exception)
     done = run(voted, "vote", str(voted.root / FILE), "--annotator", "ana")
     assert "voting needs a terminal" in str(done.exception)
+
+
+def test_status_fits_a_terminal_of_80_columns(voted: Workspace, db: Database) -> None:
+    key = comparison_key("p0", "good 0", "bad 0")
+    votes.cast(db, Vote(key, "first", "漢字" * 20, side="A", file=FILE, line=1, seed=42, time=2e9))
+    assert max(cell_len(line) for line in run(voted, "status").output.splitlines()) <= 80

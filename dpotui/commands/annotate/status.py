@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from rich.cells import cell_len
 
 from core.data import votes as counting
 from core.data.votes import is_low
@@ -55,21 +56,26 @@ def command(file: Path | None, record: bool, as_json: bool, workspace: str | Non
         click.echo(json.dumps(document, ensure_ascii=False))
         return
     of = f" of {whole:,}" if whole is not None else ""
-    click.echo(f"{printable(relative)}: {total:,} votes on {len(tallies):,}{of} pairs")
+    click.echo(f"{printable(relative)}: {counting.votes_words(total)} on {len(tallies):,}{of} pairs")
     if several:
         click.echo(f"{several:,} pairs with several votes, {low:,} of them of low agreement")
-    head = f"{'annotator':20} {'votes':>6} {'ties':>5} {'reject':>6} {'skip':>5} {'A':>5} {'sure':>5}"
-    click.echo(f"{head} {'a minute':>8} {'time':>8}  last")
+    head = f"{'annotator':12} {'votes':>6} {'ties':>4} {'reject':>6} {'skip':>4} {'A':>5} {'sure':>4}"
+    click.echo(f"{head} {'/min':>5} {'time':>8}  last")
     for one in people:
         a = f"{100 * one.a_share:.0f} %" if one.a_share is not None else "–"
         sure = f"{one.confidence:.1f}" if one.confidence is not None else "–"
         rate = f"{one.rate:.1f}" if one.rate is not None else "–"
         click.echo(
-            f"{one_line(one.who, 20):20} {one.votes:6,} {one.ties:5,} {one.rejects:6,} {one.skips:5,} {a:>5} {sure:>5}"
-            f" {rate:>8} {say.span(one.seconds):>8}  {say.date(one.last)}"
+            f"{_padded(one.who)} {one.votes:6,} {one.ties:4,} {one.rejects:6,} {one.skips:4,} {a:>5} {sure:>4}"
+            f" {rate:>5} {say.span(one.seconds):>8}  {say.date(one.last)}"
         )
     for fact in recorded:
         click.echo(f"recorded {fact.name} {_value(fact)}: {printable(fact.source)}")
+
+
+def _padded(name: str) -> str:
+    name = one_line(name, 12)
+    return name + " " * (12 - cell_len(name))
 
 
 def _comparisons(path: Path) -> int | None:
