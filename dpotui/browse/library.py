@@ -20,6 +20,8 @@ from dpotui.browse.kinds import Kind, is_data, kind_of_file, packed
 MOST = 500
 _DEEPEST = 3
 _BLOCK = 1 << 20
+# Facts about a file that say nothing of whether its pairs were looked through.
+_NO_CHECKS = ("data.votes", "data.annotator_agreement", "data.guidelines", "data.strategy", "data.judge_agreement")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Library:
                     stat.st_size,
                     known.kind,
                     indexed.get(path.absolute(), known.rows),
-                    max((fact.time for fact in mine), default=None),
+                    max((fact.time for fact in mine if fact.name not in _NO_CHECKS), default=None),
                     next((fact for fact in mine if fact.name == "data.preference_gap"), None),
                     next((stale[fact.name] for fact in mine if stale[fact.name]), None),
                     known.problem,

@@ -205,6 +205,7 @@ class DataScreen(FindsRows):
             self._detail()
         else:
             self._cards()
+            self.refresh_bindings()
 
     @on(Table.Chosen)
     def _chosen(self, event: Table.Chosen) -> None:

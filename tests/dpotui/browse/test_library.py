@@ -68,3 +68,11 @@ def test_files_from_elsewhere_are_listed_too(workspace: Workspace, tmp_path: Pat
     path = write(tmp_path / "else.jsonl", [pair(1)])
     (file,) = Library(workspace).look((path,))
     assert file.name == path.as_posix()
+
+
+def test_votes_on_a_file_are_no_check_of_it(workspace: Workspace, db: Database) -> None:
+    write(workspace.data / "pairs.jsonl", [pair(1)])
+    inputs = files.fingerprints(db, workspace, "data/pairs.jsonl")
+    facts.record(db, Fact("data.votes", 1.0, time=100.0, inputs=inputs))
+    (file,) = Library(workspace).look()
+    assert (file.checked, file.stale) == (None, None)

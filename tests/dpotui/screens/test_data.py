@@ -326,3 +326,15 @@ async def shown(pilot: Pilot[None], path: Path) -> tuple[Workbench, DataScreen]:
     await scene.until(pilot, lambda: bool(screen._files) and screen._files[0].indexed)
     await pilot.pause(0.1)
     return app, screen
+
+
+async def test_the_file_under_the_cursor_is_indexed_without_being_opened(empty: Scene) -> None:
+    filled(empty.workspace)
+    async with scene.bench(empty.workspace).run_test(size=NARROW) as pilot:
+        app, screen = await data_mode(pilot)
+        await scene.until(pilot, lambda: "pairs.jsonl" in scene.words(app))
+        await pilot.pause()
+        assert "Filter" not in scene.words(app)  # there is nothing to filter yet
+        await pilot.press("b")
+        await scene.until(pilot, lambda: "indexed" in scene.words(app))
+        assert screen._path is None
