@@ -38,6 +38,8 @@ CROWD = 256
 # Below the threshold by this much in the signatures' estimate (four standard deviations), two texts are not compared.
 _DOUBT = 0.145
 _KEPT = 512
+# To compare two sets takes as long as so many looks at their signatures.
+COMPARISON = 20
 _BATCH = 256
 
 Progress = Callable[[int, int, str], None]
@@ -51,6 +53,7 @@ def near_duplicates(
     threshold: float = THRESHOLD,
     part_threshold: float = PART_THRESHOLD,
     folder: Path | None = None,
+    budget: int | None = None,
     progress: Progress | None = None,
     wants_stop: Callable[[], bool] | None = None,
 ) -> dict[int, int]:
@@ -66,6 +69,8 @@ def near_duplicates(
         threshold: on the Jaccard, exactly computed.
         part_threshold: what each part must reach, of texts that have several.
         folder: where signatures lie meanwhile, about 300 bytes a text; a temporary one if not given.
+        budget: looks at two texts; past it, of texts that meet in a band only neighbours in the order of their
+            signatures are compared. For those who search again what was found.
         progress: told how far it is.
         wants_stop: asked often whether to give up; then what was found so far is returned.
 
@@ -85,7 +90,12 @@ def near_duplicates(
                         progress(signatures.count, count, "signatures")
             signatures.add(batch)
             return signatures.clusters(
-                read, threshold=threshold, part_threshold=part_threshold, progress=progress, wants_stop=wants_stop
+                read,
+                threshold=threshold,
+                part_threshold=part_threshold,
+                budget=budget,
+                progress=progress,
+                wants_stop=wants_stop,
             )
         finally:
             signatures.close()
@@ -129,12 +139,13 @@ class Signatures:
         *,
         threshold: float = THRESHOLD,
         part_threshold: float = PART_THRESHOLD,
+        budget: int | None = None,
         progress: Progress | None = None,
         wants_stop: Callable[[], bool] | None = None,
     ) -> dict[int, int]:
         """See `near_duplicates`."""
         self.flush()
-        return _Clustering(self, read, threshold, part_threshold).run(progress, wants_stop)
+        return _Clustering(self, read, threshold, part_threshold, budget).run(progress, wants_stop)
 
     def flush(self) -> None:
         """All of them can be read."""
@@ -203,7 +214,12 @@ def sketch(texts: Sequence[str], seed: int = SEED) -> tuple[np.ndarray[Any, Any]
 
 class _Clustering:
     def __init__(
-        self, signatures: Signatures, read: Callable[[int], str], threshold: float, part_threshold: float
+        self,
+        signatures: Signatures,
+        read: Callable[[int], str],
+        threshold: float,
+        part_threshold: float,
+        budget: int | None = None,
     ) -> None:
         import numpy as np
 
@@ -211,6 +227,7 @@ class _Clustering:
         self._read = read
         self._threshold = threshold
         self._part_threshold = part_threshold
+        self._left = float("inf") if budget is None else budget
         self._parent = np.arange(signatures.count, dtype=np.int64)
         self._again = np.zeros(signatures.count, bool)  # has the words of an earlier one
         self._sets: OrderedDict[int, list[frozenset[int]]] = OrderedDict()
@@ -255,7 +272,10 @@ class _Clustering:
                 self._compare(some, band, depth + 1)
             return
         low = self._signatures.estimate_bytes(texts)
-        if len(texts) > CROWD:  # alike in every band: each with its neighbours in the order of the signatures
+        self._left -= len(texts) * (len(texts) - 1) // 2
+        if (
+            len(texts) > CROWD or self._left < 0
+        ):  # alike in every band: each with its neighbours in the order of the signatures
             order = sorted(range(len(texts)), key=lambda place: low[place].tobytes())
             for a, b in itertools.pairwise(order):
                 self._verify(texts[a], texts[b])
@@ -271,6 +291,7 @@ class _Clustering:
         first, second = self._root(a), self._root(b)
         if first == second or (a, b) in self._apart:
             return
+        self._left -= COMPARISON
         if _alike(self._set(a), self._set(b), self._threshold, self._part_threshold):
             self._join(first, second)
             return

@@ -28,6 +28,8 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 # How often groups are joined that MinHash took for different and the search of what was written did not.
 _ROUNDS = 20
+# Looks at two prompts while grouping: some minutes' work. What is missed then is found in what was written.
+_LOOKS = 1_000_000_000
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -174,7 +176,9 @@ def _read(source: Path, prompts: _Prompts, progress: Progress | None) -> None:
 def _groups(prompts: _Prompts, threshold: float, space: Path, progress: Progress | None) -> list[int]:
     """For each prompt the first one of its group."""
     texts = iter(prompts)
-    clusters = near_duplicates(len(prompts), prompts.read, texts, threshold=threshold, folder=space, progress=progress)
+    clusters = near_duplicates(
+        len(prompts), prompts.read, texts, threshold=threshold, folder=space, budget=_LOOKS, progress=progress
+    )
     return [clusters.get(number, number) for number in range(len(prompts))]
 
 

@@ -110,3 +110,20 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
         near_duplicates(2, str, broken(), folder=tmp_path)  # type: ignore[arg-type]
     assert near_duplicates(0, str, [], folder=tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_past_its_budget_it_only_compares_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = "this is one long template of many words that all of these texts begin with and that makes them alike "
+    texts = [head + f"word{number % 40} and{number} last{number // 7}" for number in range(120)]
+    verified: list[tuple[int, int]] = []
+    verify = module._Clustering._verify
+    monkeypatch.setattr(
+        module._Clustering, "_verify", lambda self, a, b: (verified.append((a, b)), verify(self, a, b))[1]
+    )
+    near_duplicates(len(texts), texts.__getitem__, texts, threshold=0.9)
+    whole = len(verified)
+    verified.clear()
+    again = [*texts[:-1], texts[0].upper()]
+    found = near_duplicates(len(texts), again.__getitem__, again, threshold=0.9, budget=0)
+    assert 0 < len(verified) <= module.BANDS * len(texts) < whole
+    assert found == {0: 0, 119: 0}  # the same words need no look
