@@ -28,8 +28,10 @@ BUDGET = 1_000_000_000
 SEED = 7_919
 # Of prompts alike by just the threshold a search finds this share, or it proves nothing.
 CERTAIN = 0.99
-# To compare two sets number by number takes as long as so many looks at their outlines.
-_COMPARISON = 50
+# To compare two sets number by number takes as long as so many looks at their outlines; to read and compare two prompts
+# as so many looks at their signatures.
+_COMPARISON = 500
+_READING = 2000
 _BATCH = 512
 _PIECE = 1 << 20  # looks that are made at once
 _BUCKETS = 1 << 22
@@ -419,7 +421,7 @@ class _OnDisk:
                     others = np.flatnonzero(on < on[place])
                     alike = (low[others] == low[place]).sum(axis=1)
                     for other in others[alike >= (threshold - _DOUBT) * PERMUTATIONS]:
-                        spent += _COMPARISON
+                        spent += _READING
                         self._verify(int(group[other]), int(group[place]), threshold, found)
                 if spent > BUDGET:
                     return False

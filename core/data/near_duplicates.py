@@ -38,8 +38,8 @@ CROWD = 256
 # Below the threshold by this much in the signatures' estimate (four standard deviations), two texts are not compared.
 _DOUBT = 0.145
 _KEPT = 512
-# To compare two sets takes as long as so many looks at their signatures.
-COMPARISON = 20
+# To read and compare two sets takes as long as so many looks at their signatures: 130 µs against 66 ns, measured.
+COMPARISON = 2000
 _BATCH = 256
 
 Progress = Callable[[int, int, str], None]

@@ -28,7 +28,7 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 # How often groups are joined that MinHash took for different and the search of what was written did not.
 _ROUNDS = 20
-# Looks at two prompts while grouping: some minutes' work. What is missed then is found in what was written.
+# Looks at two prompts while grouping: a minute's work. What is missed then is found in what was written.
 _LOOKS = 1_000_000_000
 
 Progress = Callable[[int, int | None, str], None]

@@ -65,7 +65,7 @@ def test_it_finds_what_comparing_each_with_each_finds(tmp_path: Path, seed: int,
 
 
 def test_what_is_common_to_all_prompts_costs_no_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaks, "BUDGET", 500)
+    monkeypatch.setattr(leaks, "BUDGET", 5000)
     template = "This is one long template of many words that all prompts begin with: "
     rng = random.Random(4)
     own = [" ".join(f"w{rng.randrange(9000)}" for _ in range(30)) for _ in range(700)]
