@@ -23,7 +23,7 @@ demo: $(STAMP)
 	@$(PY) -m dpotui demo $(ARGS)
 
 test: $(STAMP)
-	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .
