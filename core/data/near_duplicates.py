@@ -35,6 +35,8 @@ PART_THRESHOLD = 0.6
 PIECE = 1 << 21
 # Texts that meet in one band and are compared each with each; more are told apart by further bands.
 CROWD = 256
+# Before that each of a crowd is compared with so many of them that are not alike: mostly that is enough.
+LEADERS = 8
 # Below the threshold by this much in the signatures' estimate (four standard deviations), two texts are not compared.
 _DOUBT = 0.145
 _KEPT = 512
@@ -261,21 +263,24 @@ class _Clustering:
 
     def _compare(self, texts: list[int], band: int, depth: int = 1) -> None:
         """Join those of these texts that are near duplicates."""
-        if len(texts) < 2:
-            return
-        if len(texts) > CROWD and depth < BANDS:
-            # One template with many fillings: only those that agree in another band too are candidates.
-            finer: dict[bytes, list[int]] = {}
-            for text in texts:
-                finer.setdefault(self._signatures.band_key((band + depth) % BANDS, text), []).append(text)
-            for some in finer.values():
-                self._compare(some, band, depth + 1)
+        if len(texts) > CROWD:
+            # One template with many fillings.
+            if depth == 1:
+                texts = self._lead(texts)
+            if len(texts) > CROWD and depth < BANDS and not self._one(texts):
+                # Only those that agree in another band too are candidates.
+                finer: dict[bytes, list[int]] = {}
+                for text in texts:
+                    finer.setdefault(self._signatures.band_key((band + depth) % BANDS, text), []).append(text)
+                for some in finer.values():
+                    self._compare(some, band, depth + 1)
+                return
+        if self._one(texts):
             return
         low = self._signatures.estimate_bytes(texts)
         self._left -= len(texts) * (len(texts) - 1) // 2
-        if (
-            len(texts) > CROWD or self._left < 0
-        ):  # alike in every band: each with its neighbours in the order of the signatures
+        if len(texts) > CROWD or self._left < 0:
+            # Alike in every band, or too many: each with its neighbours in the order of the signatures.
             order = sorted(range(len(texts)), key=lambda place: low[place].tobytes())
             for a, b in itertools.pairwise(order):
                 self._verify(texts[a], texts[b])
@@ -287,17 +292,37 @@ class _Clustering:
             for other in (alike >= least).nonzero()[0]:
                 self._verify(texts[place], texts[place + 1 + int(other)])
 
-    def _verify(self, a: int, b: int) -> None:
+    def _one(self, texts: list[int]) -> bool:
+        """Whether all of these are together already."""
+        return len({self._root(text) for text in texts}) < 2
+
+    def _lead(self, texts: list[int]) -> list[int]:
+        """Compare each of these texts with the few that most turn out to be like; returns them in an order that
+        depends on their words only."""
+        texts = sorted(texts, key=lambda text: self._signatures.band_key(-2, text))
+        leaders: list[int] = []
+        for text in texts:
+            if self._root(text) in {self._root(leader) for leader in leaders}:
+                continue
+            if not any(self._verify(leader, text) for leader in leaders) and len(leaders) < LEADERS:
+                leaders.append(text)
+        return texts
+
+    def _verify(self, a: int, b: int) -> bool:
+        """Whether two texts are together, after they were compared."""
         first, second = self._root(a), self._root(b)
-        if first == second or (a, b) in self._apart:
-            return
+        if first == second:
+            return True
+        if (a, b) in self._apart:
+            return False
         self._left -= COMPARISON
         if _alike(self._set(a), self._set(b), self._threshold, self._part_threshold):
             self._join(first, second)
-            return
+            return True
         if len(self._apart) > 100_000:
             self._apart.clear()
         self._apart.add((a, b))
+        return False
 
     def _set(self, text: int) -> list[frozenset[int]]:
         from core.data.shingles import sets

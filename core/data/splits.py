@@ -6,7 +6,7 @@ import os
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -119,8 +119,7 @@ def split(
                     return _write(source, targets, prompts, group_of, seed, threshold, progress)
                 except _Leaked as found:
                     # MinHash misses a few in a thousand.
-                    for one, other in found.leaks.pairs:
-                        _join(group_of, prompts.index[one], prompts.index[other])
+                    _join(group_of, ((prompts.index[one], prompts.index[other]) for one, other in found.leaks.pairs))
         finally:
             prompts.close()
     raise UserError("prompts on two sides were found again and again: choose a higher --threshold")
@@ -182,12 +181,20 @@ def _groups(prompts: _Prompts, threshold: float, space: Path, progress: Progress
     return [clusters.get(number, number) for number in range(len(prompts))]
 
 
-def _join(group_of: list[int], one: int, other: int) -> None:
-    first, second = sorted((group_of[one], group_of[other]))
-    if first != second:
-        for number, group in enumerate(group_of):
-            if group == second:
-                group_of[number] = first
+def _join(group_of: list[int], alike: Iterable[tuple[int, int]]) -> None:
+    """Make one group of the groups of each two of these."""
+
+    def root(number: int) -> int:
+        while (above := group_of[number]) != number:
+            group_of[number] = group_of[above]
+            number = above
+        return number
+
+    for one, other in alike:
+        first, second = sorted((root(one), root(other)))
+        group_of[second] = first
+    for number in range(len(group_of)):
+        group_of[number] = root(number)
 
 
 class _Leaked(Exception):

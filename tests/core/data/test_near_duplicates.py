@@ -70,6 +70,22 @@ def test_many_copies_are_one_cluster() -> None:
     assert near_duplicates(3001, texts.__getitem__, texts) == dict.fromkeys(range(3000), 0)
 
 
+def test_fillings_that_hardly_change_their_templates_are_one_cluster_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CROWD", 32)
+    draw = random.Random(5)
+    templates = [draw.choices(WORDS, k=60) for _ in range(3)]
+    texts = [
+        " ".join([*(words := templates[number % 3])[:28], *draw.choices(WORDS, k=3), *words[31:]])
+        for number in range(600)
+    ]
+    read: list[int] = []
+    found = near_duplicates(len(texts), lambda text: (read.append(text), texts[text])[1], texts)
+    assert found == {number: number % 3 for number in range(600)}
+    assert len(read) < 5 * len(texts)  # not each with each
+    draw.shuffle(texts)
+    assert clusters(texts) == clusters(sorted(texts))
+
+
 def test_a_band_that_is_sorted_in_pieces_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [" ".join(random.Random(n % 90).choices(WORDS, k=30)) + " x" * (n // 90) for n in range(180)]
     whole = near_duplicates(180, texts.__getitem__, texts)

@@ -165,6 +165,12 @@ def test_what_minhash_misses_is_found_and_joined(tmp_path: Path, monkeypatch: py
     ]
 
 
+def test_what_is_found_afterwards_joins_whole_groups() -> None:
+    group_of = [0, 1, 0, 3, 1, 5]
+    splits._join(group_of, [(2, 4), (5, 3), (4, 2)])
+    assert group_of == [0, 0, 0, 3, 0, 3]
+
+
 def test_gzip_becomes_plain_rows(tmp_path: Path) -> None:
     import gzip
 
