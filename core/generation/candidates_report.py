@@ -9,9 +9,8 @@ import mlx.core as mx
 from core.generation.candidates_part import Part
 from core.generation.candidates_plan import Pass
 from core.generation.decode import Decoder
-from core.store import runs
 from core.training.context import Context
-from core.training.control import Stopped
+from core.training.obeying import obey
 
 # Seconds between reports of progress.
 _EVERY = 1.0
@@ -40,7 +39,8 @@ class Report:
         Raises:
             Stopped: a person asked for it, or the engine is leaving.
         """
-        self._obey()
+        if obey(self._context, self._kept):
+            self._said = (time.monotonic(), self._decoder.drawn, self._said[2])
         if time.monotonic() - self._said[0] >= _EVERY:
             self._say()
 
@@ -80,24 +80,6 @@ class Report:
                 },
             )
         self._said = (now, drawn, step)
-
-    def _obey(self) -> None:
-        control = self._context.control
-        for command in control.pending():
-            match command.verb:
-                case "checkpoint":
-                    control.answer(command, self._kept())
-                case "pause":
-                    control.pause(command, self._kept)
-                    self._said = (time.monotonic(), self._decoder.drawn, self._said[2])
-                case "resume":
-                    control.answer(command, "it is not paused")
-        stops = [command for command in control.pending() if command.verb == "stop"]
-        if stops or control.leaving:
-            runs.update(self._context.db, self._context.run.id, state="stopping")
-            for command in stops:
-                control.answer(command, f"stopped, {self._kept()}")
-            raise Stopped(leaving=not stops)
 
     def _kept(self) -> str:
         return f"{self._part.counts['responses']} responses are kept"

@@ -29,11 +29,12 @@ from core.generation.rubric import read_rubric
 from core.generation.verdicts import NAME, Said, Verdicts
 from core.models.load import load, resolve
 from core.models.reward_folder import load_reward
-from core.store import facts, runs
+from core.store import facts
 from core.store.facts import Fact
 from core.text import printable
 from core.training.context import Context
 from core.training.control import Stopped
+from core.training.obeying import obey
 from core.training.prepare import SHOWN, claim_output
 from core.workspace import write_private
 
@@ -178,24 +179,11 @@ class _Judging:
     def _between(self) -> None:
         """Report, and do what was asked meanwhile. Ends the run by `Stopped`; all verdicts are on disk."""
         self._report()
-        control = self._context.control
-        for command in control.pending():
-            match command.verb:
-                case "checkpoint":
-                    control.answer(command, self._kept())
-                case "pause":
-                    paused = time.monotonic()
-                    control.pause(command, self._kept)
-                    self._began += time.monotonic() - paused
-                case "resume":
-                    control.answer(command, "it is not paused")
-        stops = [command for command in control.pending() if command.verb == "stop"]
-        if stops or control.leaving:
-            runs.update(self._context.db, self._context.run.id, state="stopping")
+        try:
+            self._began += obey(self._context, self._kept)
+        except Stopped:
             self._report(last=True)
-            for command in stops:
-                control.answer(command, f"stopped, {self._kept()}")
-            raise Stopped(leaving=not stops)
+            raise
 
     def _kept(self) -> str:
         return f"{len(self._verdicts)} verdicts are on disk"
