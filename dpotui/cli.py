@@ -27,6 +27,7 @@ COMMANDS = {
     "judge": ("dpotui.commands.judge", "Compare or score responses, and make preference pairs of them."),
     "annotate": ("dpotui.commands.annotate", "People's votes on pairs: vote, export, import, agreement."),
     "data": ("dpotui.commands.data", "Preference data: check, gap, decontaminate, resolve, split, convert, lineage."),
+    "evaluate": ("dpotui.commands.evaluate", "What a model can do, and whether its answers are preferred."),
     "gates": ("dpotui.commands.gates", "Enforce the quality gates of a stage."),
     "checklist": ("dpotui.commands.checklist", "Show, tick, export and import the checklists."),
     "score": ("dpotui.commands.score", "Log-probs or rewards of both responses of each pair under one model."),

@@ -87,9 +87,9 @@ class Snapshot:
     def run(self, run_id: str | None) -> Run | None:
         return next((run for run in self.runs if run.id == run_id), None)
 
-    def latest(self, kinds: tuple[str, ...]) -> Run | None:
-        """The live run of these kinds, else the newest."""
-        of_kind = [run for run in self.runs if run.kind in kinds]
+    def latest(self, kinds: tuple[str, ...], stage: int | None = None) -> Run | None:
+        """The live run of these kinds (and of a stage), else the newest."""
+        of_kind = [run for run in self.runs if run.kind in kinds and stage in (None, run.stage)]
         return next((run for run in of_kind if run.state in runs.LIVE), of_kind[0] if of_kind else None)
 
 

@@ -13,7 +13,7 @@ from textual.markup import escape
 
 from core.text import one_line
 from dpotui.commands.checklist_view import text_of
-from dpotui.stages import ACTIONS, STAGES
+from dpotui.stages import EVERY_ACTION, STAGES
 from dpotui.widgets.status import MODES
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class WorkbenchCommands(Provider):
         bench = self._bench
         for key, mode in MODES.items():
             yield _Command(f"Go to {mode}", f"key {key}", partial(bench.action_mode, mode), True)
-        for action in ACTIONS.values():
+        for action in EVERY_ACTION:
             yield _Command(f"Start {action.title}", action.config, partial(bench.start_run, action), True)
         for stage in STAGES:
             yield _Command(

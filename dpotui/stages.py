@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ConfigKind = Literal["sft", "reward", "dpo", "generate", "judge"]
+ConfigKind = Literal["sft", "reward", "dpo", "generate", "judge", "eval"]
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """A run that can be started: its kind, what a person calls it, and the configuration it is usually started with."""
 
-    kind: Literal["sft", "data_check", "generate", "judge", "init_check", "reward", "dpo", "calibrate"]
+    kind: Literal["sft", "data_check", "generate", "judge", "init_check", "reward", "dpo", "evaluate", "calibrate"]
     title: str
     config: str  # from the workspace
     model: ConfigKind
+    overrides: str = ""  # keys that make it this action
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,21 @@ _SIGN = "Nothing runs from here: space ticks, v fills a value, n notes why."
 
 STAGES = (
     Stage(0, "Planning", hint=_SIGN),
-    Stage(1, "SFT preparation", ("sft",), Action("sft", "SFT training", "configs/sft_config.yaml", "sft")),
+    Stage(
+        1,
+        "SFT preparation",
+        ("sft", "evaluate"),
+        Action("sft", "SFT training", "configs/sft_config.yaml", "sft"),
+        more=(
+            Action(
+                "evaluate",
+                "evaluation of the baseline",
+                "configs/eval_config.yaml",
+                "eval",
+                "evaluation.subject=baseline",
+            ),
+        ),
+    ),
     Stage(
         2,
         "Preference data",
@@ -58,13 +73,20 @@ STAGES = (
     ),
     Stage(5, "DPO optimization", ("dpo", "sweep"), Action("dpo", "DPO training", "configs/dpo_config.yaml", "dpo")),
     Stage(6, "Iterative training", hint=_SIGN),
-    Stage(7, "Evaluation and monitoring", ("evaluate",), hint=_SIGN),
+    Stage(
+        7,
+        "Evaluation and monitoring",
+        ("evaluate",),
+        Action("evaluate", "evaluation of the final model", "configs/eval_config.yaml", "eval"),
+    ),
 )
 
 # Of no stage: the machine's.
 CALIBRATE = Action("calibrate", "measuring of batch sizes", "configs/dpo_config.yaml", "dpo")
 
-ACTIONS: dict[str, Action] = {
-    action.kind: action
-    for action in (*(action for stage in STAGES if stage.action for action in (stage.action, *stage.more)), CALIBRATE)
-}
+EVERY_ACTION: tuple[Action, ...] = (
+    *(action for stage in STAGES if stage.action for action in (stage.action, *stage.more)),
+    CALIBRATE,
+)
+# The one that a kind of run is usually started by.
+ACTIONS: dict[str, Action] = {action.kind: action for action in EVERY_ACTION}

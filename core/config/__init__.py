@@ -2,6 +2,7 @@
 
 from core.config.document import Document, parse, read
 from core.config.dpo import DPOConfig
+from core.config.evaluate import EvalConfig
 from core.config.generate import GenerateConfig
 from core.config.judge import JudgeConfig
 from core.config.keys import Key, keys
@@ -17,6 +18,7 @@ __all__ = [
     "ComputePlan",
     "DPOConfig",
     "Document",
+    "EvalConfig",
     "GenerateConfig",
     "JudgeConfig",
     "Key",

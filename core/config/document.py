@@ -39,7 +39,7 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """Read a YAML file whose top is a mapping.
+    """Read a YAML file whose top is a mapping, or a Python file that assigns one (`core.config.literal`).
 
     Raises:
         UserError: no file, not UTF-8, not YAML, too large; one line with the line number where there is one.
@@ -66,6 +66,10 @@ def read(path: Path) -> Document:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{name}:{line}: not UTF-8 text (byte 0x{data[error.start]:02x}): save it as UTF-8") from None
+    if path.suffix == ".py":
+        from core.config.literal import parse_literal
+
+        return parse_literal(text, name)
     return parse(text, name)
 
 

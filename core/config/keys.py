@@ -58,8 +58,8 @@ def named_sections(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def section(field: FieldInfo) -> type[BaseModel] | None:
-    """The model of a field that is a section, else None."""
-    kind = field.annotation
+    """The model of a field that is a section, or may be one, else None."""
+    kind, _ = _without_none(field.annotation)
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from core.config.dpo import DPOConfig
+from core.config.evaluate import EvalConfig
 from core.config.generate import GenerateConfig
 from core.config.judge import JudgeConfig
 from core.config.models import SFTConfig
 from core.config.reward import RewardConfig
 
 TrainingConfig = DPOConfig | SFTConfig | RewardConfig
-RunConfig = TrainingConfig | GenerateConfig | JudgeConfig
+RunConfig = TrainingConfig | GenerateConfig | JudgeConfig | EvalConfig
 
 # By the name that commands and files give it: `<name>_config.yaml`.
 CONFIGS: dict[str, type[DPOConfig] | type[SFTConfig] | type[RewardConfig]] = {
@@ -17,7 +18,12 @@ CONFIGS: dict[str, type[DPOConfig] | type[SFTConfig] | type[RewardConfig]] = {
     "reward": RewardConfig,
     "dpo": DPOConfig,
 }
-RUN_CONFIGS: dict[str, type[RunConfig]] = {**CONFIGS, "generate": GenerateConfig, "judge": JudgeConfig}
+RUN_CONFIGS: dict[str, type[RunConfig]] = {
+    **CONFIGS,
+    "generate": GenerateConfig,
+    "judge": JudgeConfig,
+    "eval": EvalConfig,
+}
 
 
 def kind_of(config: RunConfig) -> str:

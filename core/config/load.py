@@ -247,7 +247,7 @@ def missing_files(config: Section, workspace: Workspace) -> list[str]:
     """
     found = []
     for key, name in config.reads().items():
-        if key.endswith("_file"):
+        if key.endswith(("file", "_set")):
             there = workspace.path(name).is_file()
         else:
             local = name.startswith(("/", ".", "~")) or name.split("/")[0] in FOLDERS

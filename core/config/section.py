@@ -38,8 +38,8 @@ class Section(BaseModel):
         return []
 
     def reads(self) -> dict[str, str]:
-        """Of a whole configuration: the keys that name what a run reads, and their values; files end in `_file`, the
-        others are models."""
+        """Of a whole configuration: the keys that name what a run reads, and their values; files end in `file` or
+        `_set`, the others are models."""
         return {}
 
     @model_validator(mode="after")

@@ -50,7 +50,7 @@ def submit(
     if kind == "calibrate":
         snapshot[calibrations.FOR] = kind_of(config)
     training = snapshot.get("training", {}) if kind in _TRAINED else {}
-    sampling = snapshot.get("generation") or {}
+    sampling = snapshot.get("generation") or snapshot.get("evaluation") or {}
     logging = snapshot.get("logging", {})
     return runs.create(
         db,

@@ -41,6 +41,12 @@ def judge(context: Context) -> None:
     judge_run.run(context)
 
 
+def evaluate(context: Context) -> None:
+    from core.evaluation import evaluate_run
+
+    evaluate_run.run(context)
+
+
 JOBS: dict[str, Job] = {
     "sft": training("sft", sft_run.run),
     "data_check": data_check.run,
@@ -49,5 +55,6 @@ JOBS: dict[str, Job] = {
     "init_check": check_init,
     "reward": training("reward", reward_run.run),
     "dpo": training("dpo", dpo_run.run),
+    "evaluate": evaluate,
     "calibrate": calibrate_run.run,
 }

@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +63,8 @@ class Gate:
 class _Reference(Section):
     file: Text = Field(description="A YAML file beside gates.yaml.")
     key: Text = Field(description="A key of it with its section, such as constraints.kl_target.")
+    times: Number = Field(default=1.0, description="What the number is multiplied by; 100 makes a share a percentage.")
+    optional: bool = Field(default=False, description="Without the key (or the file) there is no such gate.")
 
     def conflicts(self) -> list[tuple[str, str]]:
         if Path(self.file).name != self.file:
@@ -110,6 +113,8 @@ def load_gates(workspace: Workspace | None = None, config: Mapping[str, Any] | N
     for index in range(len(entries)):
         try:
             gate = _gate(document, index, folder, config)
+            if gate is None:
+                continue
         except UserError as error:
             problems.append(str(error))
             continue
@@ -122,12 +127,14 @@ def load_gates(workspace: Workspace | None = None, config: Mapping[str, Any] | N
     return found
 
 
-def _gate(document: Document, index: int, folder: Path, config: Mapping[str, Any] | None) -> Gate:
+def _gate(document: Document, index: int, folder: Path, config: Mapping[str, Any] | None) -> Gate | None:
     at = ("gates", index)
     entry = validate(document, _Entry, at)
     if isinstance(entry.threshold, Mapping):
         reference = validate(document, _Reference, (*at, "threshold"))
         threshold = _referred(document.where((*at, "threshold")), reference, folder, config)
+        if threshold is None:
+            return None
     else:
         only = Document(
             document.name, {"threshold": entry.threshold}, {("threshold",): document.line((*at, "threshold"))}
@@ -146,20 +153,29 @@ def _gate(document: Document, index: int, folder: Path, config: Mapping[str, Any
     )
 
 
-def _referred(where: str, reference: _Reference, folder: Path, config: Mapping[str, Any] | None) -> float:
-    """The number that a threshold refers to."""
+def _referred(where: str, reference: _Reference, folder: Path, config: Mapping[str, Any] | None) -> float | None:
+    """The number that a threshold refers to; None where it is not there and need not be."""
     path = tuple(reference.key.split("."))
     if config is not None and reference.file == "dpo_config.yaml":
         document = Document("the run's configuration", dict(config))
+    elif reference.optional and not (folder / reference.file).exists():
+        return None
     else:
         document = read(folder / reference.file)
     value: Any = document.value
     for part in path:
         value = value.get(part) if isinstance(value, Mapping) else None
     if value is None:
+        if reference.optional:
+            return None
         raise UserError(f"{where}: {document.name} has no key {printable(reference.key)}")
     only = Document(document.name, {"threshold": value}, {("threshold",): document.line(path)})
     try:
-        return validate(only, _Threshold, ()).threshold
+        return _product(validate(only, _Threshold, ()).threshold, reference.times)
     except UserError:
         raise UserError(f"{document.where(path)}: {printable(reference.key)}: must be a number") from None
+
+
+def _product(number: float, times: float) -> float:
+    """A product as it would be written down: 0.95 times 100 is 95."""
+    return float(Decimal(repr(number)) * Decimal(repr(times)))

@@ -21,6 +21,7 @@ from core.generation.decode import Decoder, bytes_per_row, choose
 from core.generation.draw import NotNumbers
 from core.generation.refusals import refuse_changed, refuse_to_replace
 from core.hardware import memory_limit
+from core.models.device import DTYPES, use_device
 from core.models.load import LanguageModel, load, resolve
 from core.store import facts
 from core.store.facts import Fact
@@ -32,7 +33,6 @@ from core.training.prepare import SHOWN, claim_output
 _ROWS = {"cpu": 32, "gpu": 64}
 # Of the memory that is free once the model is loaded.
 _OF_FREE = 0.5
-_DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 
 
 def run(context: Context) -> None:
@@ -40,10 +40,12 @@ def run(context: Context) -> None:
     folder = claim_output(context, config.logging.output_dir)
     output = context.workspace.path(config.data.output_file)
     refuse_to_replace(output, "generate")
-    device = _use_machine(context, config)
+    planned = plan(config.compute)
+    use_device(planned)
+    context.log(f"computes on the {planned.device.upper()}, weights in {planned.dtype}")
     part = Part(folder / NAME)
     try:
-        _generate(context, config, part, device, output)
+        _generate(context, config, part, planned.device, output)
     finally:
         part.close()
 
@@ -68,17 +70,6 @@ def _generate(context: Context, config: GenerateConfig, part: Part, device: str,
     context.progress(total, total, f"writing {config.data.output_file}")
     _write(context, config, every, models, part, found, output, hashes)
     context.progress(total, total, "")
-
-
-def _use_machine(context: Context, config: GenerateConfig) -> str:
-    """Set MLX's device for this thread."""
-    planned = plan(config.compute)
-    mx.set_default_device(mx.Device(mx.gpu if planned.device == "gpu" else mx.cpu))
-    mx.reset_peak_memory()
-    if planned.device == "gpu" and mx.metal.is_available():
-        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
-    context.log(f"computes on the {planned.device.upper()}, weights in {planned.dtype}")
-    return planned.device
 
 
 def _read_prompts(context: Context, config: GenerateConfig) -> Prompts:
@@ -110,7 +101,7 @@ def _answer(
 ) -> None:
     """Let one model answer the prompts that it has not answered yet."""
     context.progress(context.run.step, context.run.steps, f"loading {printable(one.model)}")
-    loaded = load(path, dtype=_DTYPES[plan(config.compute).dtype], trust_remote_code=config.model.trust_remote_code)
+    loaded = load(path, dtype=DTYPES[plan(config.compute).dtype], trust_remote_code=config.model.trust_remote_code)
     how = part.settled.get(one.number)
     if how is None:
         how = _settle(context, config, one, loaded, prompts, device)

@@ -27,6 +27,7 @@ from core.generation.pairing import Opinion, from_comparisons, from_rewards, fro
 from core.generation.refusals import refuse_changed, refuse_to_replace
 from core.generation.rubric import read_rubric
 from core.generation.verdicts import NAME, Said, Verdicts
+from core.models.device import use_device
 from core.models.load import load, resolve
 from core.models.reward_folder import load_reward
 from core.store import facts
@@ -41,7 +42,6 @@ from core.workspace import write_private
 REPORT = "judge_report.json"
 # Questions that are looked at together, to batch those of like length.
 _WINDOW = 512
-_DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 # Seconds between two reports of progress.
 _EVERY = 0.5
 
@@ -157,7 +157,7 @@ class _Judging:
                 context.log(f"{name}: asks {printable(judge.model)} at {printable(endpoint.host)}")
                 return EndpointJudge(judge, rubric, endpoint)
             assert path is not None
-            dtype = _DTYPES[self._use_machine()]
+            dtype = use_device(plan(self._config.compute))
             if judge.kind == "reward":
                 return RewardJudge(judge, load_reward(path, dtype=dtype, trust_remote_code=judge.trust_remote_code))
             rubric = read_rubric(context.workspace.path(judge.rubric_file))
@@ -168,13 +168,6 @@ class _Judging:
         template = "in its chat template" if asker.reads_chat else "as plain text"
         context.log(f"{name}: {printable(judge.model)} is asked {template}")
         return asker
-
-    def _use_machine(self) -> str:
-        planned = plan(self._config.compute)
-        mx.set_default_device(mx.Device(mx.gpu if planned.device == "gpu" else mx.cpu))
-        if planned.device == "gpu" and mx.metal.is_available():
-            mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
-        return planned.dtype
 
     def _between(self) -> None:
         """Report, and do what was asked meanwhile. Ends the run by `Stopped`; all verdicts are on disk."""

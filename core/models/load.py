@@ -69,14 +69,21 @@ def resolve(workspace: Workspace, name: str) -> Path:
 
 
 def load(
-    path: Path, *, dtype: mx.Dtype | None = None, trust_remote_code: bool = False, classes: Classes | None = None
+    path: Path,
+    *,
+    dtype: mx.Dtype | None = None,
+    trust_remote_code: bool = False,
+    classes: Classes | None = None,
+    fused: bool = True,
 ) -> LanguageModel:
-    """Load a model folder, or an adapter folder with the model it was trained on (then fused in memory).
+    """Load a model folder, or an adapter folder with the model it was trained on.
 
     Args:
         path: the folder.
         dtype: floating weights become this type; None keeps what the file has. Quantized weights stay quantized.
         trust_remote_code: let code that lies in the model's folder run. Off unless the person asks by name.
+        fused: merge an adapter into the weights in memory; else it stays beside them, and `adapters_off` gives the
+            model it was trained on.
         classes: from config.json to the classes of model and arguments, for models that mlx-lm has no name for.
 
     Raises:
@@ -84,8 +91,9 @@ def load(
     """
     if classes is None and (path / "reward_config.json").is_file():
         raise UserError(f"{path} is a reward model, not a language model: 'dpotui score --reward' reads it")
-    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
-        return _load_adapted(path, dtype, trust_remote_code)
+    base = adapted(path)
+    if base is not None:
+        return _load_adapted(path, base, dtype, trust_remote_code, fused)
     config = read_config(path)
     if not any(path.glob("model*.safetensors")):
         raise UserError(
@@ -128,7 +136,14 @@ def cast(model: nn.Module, dtype: mx.Dtype) -> None:
     model.update(tree_map_with_path(convert, model.parameters()))
 
 
-def _load_adapted(path: Path, dtype: mx.Dtype | None, trust_remote_code: bool) -> LanguageModel:
+def adapted(path: Path) -> Path | None:
+    """The model folder that an adapter folder was trained on; None where the folder is no adapter.
+
+    Raises:
+        UserError: the adapter does not say, or the model is not here.
+    """
+    if not (path / "adapter_config.json").is_file() or (path / "config.json").is_file():
+        return None
     file = path / "adapter_config.json"
     try:
         base = json.loads(file.read_text("utf-8")).get("model")
@@ -138,14 +153,21 @@ def _load_adapted(path: Path, dtype: mx.Dtype | None, trust_remote_code: bool) -
         raise UserError(
             f"{file}: the model it was trained on ({base!r}) is not a model folder here: edit 'model' in it"
         )
-    loaded = load(Path(base), dtype=dtype, trust_remote_code=trust_remote_code)
+    return Path(base)
+
+
+def _load_adapted(
+    path: Path, base: Path, dtype: mx.Dtype | None, trust_remote_code: bool, fused: bool
+) -> LanguageModel:
+    loaded = load(base, dtype=dtype, trust_remote_code=trust_remote_code)
     try:
         load_adapters(loaded.model, str(path))
     except MemoryError:
         raise
     except Exception as error:
         raise UserError(f"{path} does not fit the model {base}: {_reason(error)}") from error
-    fuse(loaded.model)
+    if fused:
+        fuse(loaded.model)
     loaded.model.eval()
     return loaded
 

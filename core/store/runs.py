@@ -60,6 +60,8 @@ class Run:
 
     @property
     def stage(self) -> int:
+        if self.kind == "evaluate" and self.config.get("evaluation", {}).get("subject") == "baseline":
+            return 1
         return STAGE_OF_KIND[self.kind]
 
 

@@ -289,3 +289,60 @@ CREATE INDEX votes_by_file ON votes(file, who, id);
 def blind_votes(db: Database) -> None:
     """Votes of people on two responses, with the side on which each stood. The votes of an older file are kept."""
     _execute(db, _VOTES)
+
+
+# What a run measured on a benchmark. `conditions` is JSON: what must be the same for two results to be compared.
+# Ratings: a person's mark of one answer by one criterion, NULL where it was passed over; a mark given anew or taken
+# back leaves the older one undone. Decisions: a person's word on what becomes of the model.
+_EVALUATION = """
+CREATE TABLE benchmarks (
+    id         INTEGER PRIMARY KEY,
+    run        TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    subject    TEXT NOT NULL CHECK (subject IN ('baseline', 'final')),
+    name       TEXT NOT NULL,
+    metric     TEXT NOT NULL,
+    value      REAL NOT NULL,
+    stderr     REAL,
+    low        REAL,
+    high       REAL,
+    n          INTEGER NOT NULL,
+    chance     REAL,
+    conditions TEXT NOT NULL,
+    items      TEXT NOT NULL,
+    model      TEXT NOT NULL,
+    seconds    REAL NOT NULL,
+    time       REAL NOT NULL
+) STRICT;
+CREATE INDEX benchmarks_by_name ON benchmarks(subject, name, id);
+
+CREATE TABLE ratings (
+    id        INTEGER PRIMARY KEY,
+    key       TEXT NOT NULL,
+    criterion TEXT NOT NULL,
+    mark      INTEGER CHECK (mark BETWEEN 0 AND 10),
+    note      TEXT NOT NULL DEFAULT '',
+    who       TEXT NOT NULL,
+    file      TEXT NOT NULL,
+    line      INTEGER NOT NULL,
+    run       TEXT REFERENCES runs(id),
+    time      REAL NOT NULL,
+    undone    INTEGER NOT NULL DEFAULT 0 CHECK (undone IN (0, 1))
+) STRICT;
+CREATE UNIQUE INDEX ratings_standing ON ratings(file, key, criterion, who) WHERE undone = 0;
+
+CREATE TABLE decisions (
+    id       INTEGER PRIMARY KEY,
+    choice   TEXT NOT NULL CHECK (choice IN ('deploy', 'iterate', 'reject')),
+    note     TEXT NOT NULL DEFAULT '',
+    who      TEXT NOT NULL,
+    criteria TEXT NOT NULL,
+    run      TEXT REFERENCES runs(id),
+    time     REAL NOT NULL
+) STRICT;
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def evaluation(db: Database) -> None:
+    """Benchmark results, marks by people, and decisions."""
+    _execute(db, _EVALUATION)

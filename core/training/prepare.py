@@ -18,6 +18,7 @@ from core.data.jsonl import BadRow
 from core.data.pairs import Pair, read_pairs
 from core.data.tokenize import Limits, TemplateRefusal, Tokens, learnable, refuse_unknown_tokens, tokenize
 from core.errors import UserError
+from core.models.device import use_device
 from core.models.load import LanguageModel, load, resolve
 from core.store import runs
 from core.training.context import Context
@@ -66,13 +67,7 @@ def use_machine(context: Context, config: TrainingConfig) -> mx.Dtype:
     """Set MLX's device for this thread and say what the configuration becomes here; returns the type of the weights."""
     for sentence in answers(config):
         context.log(sentence)
-    planned = plan_for(config)
-    mx.set_default_device(mx.Device(mx.gpu if planned.device == "gpu" else mx.cpu))
-    mx.reset_peak_memory()
-    if planned.device == "gpu" and mx.metal.is_available():
-        # Weights that stay resident are not paged in again at each step; mlx-lm's trainer does the same.
-        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
-    return {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}[planned.dtype]
+    return use_device(plan_for(config))
 
 
 def load_for(context: Context, name: str, config: TrainingConfig, dtype: mx.Dtype) -> LanguageModel:

@@ -201,7 +201,7 @@ class StageScreen(TicksItems, CommandsRuns):
         run = snapshot.run(self._run_id)
         if run is not None and run.stage == self.stage:
             return run
-        return snapshot.latest(STAGES[self.stage].kinds)
+        return snapshot.latest(STAGES[self.stage].kinds, self.stage)
 
     def run_watched(self, snapshot: Snapshot) -> str | None:
         run = self.run_in_hand()

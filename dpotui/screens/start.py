@@ -18,7 +18,7 @@ from core.store import open_store
 from core.text import printable
 from core.workspace import Workspace
 from dpotui.screens.dialogs import DIALOG_CSS, text
-from dpotui.stages import ACTIONS, Action
+from dpotui.stages import EVERY_ACTION, Action
 from dpotui.widgets.typed import Typed
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Start(ModalScreen[str | None]):
         super().__init__()
         self._action = action
         self._config = config or action.config
-        self._overrides = overrides
+        self._overrides = overrides or action.overrides
         self._starting = False
         # What was typed when the person was told that the machine has not enough memory for it.
         self._warned: tuple[str, str] | None = None
@@ -80,11 +80,14 @@ class Start(ModalScreen[str | None]):
 
     def action_kind(self) -> None:
         """The next kind, with the configuration it is usually started with."""
-        kinds = list(ACTIONS.values())
-        before, self._action = self._action, kinds[(kinds.index(self._action) + 1) % len(kinds)]
+        place = EVERY_ACTION.index(self._action)
+        before, self._action = self._action, EVERY_ACTION[(place + 1) % len(EVERY_ACTION)]
         field = self.query_one("#config", Input)
         if field.value == before.config:
             field.value = self._action.config
+        changed = self.query_one("#overrides", Input)
+        if changed.value == before.overrides:
+            changed.value = self._action.overrides
         self._titled()
         self._check()
 
@@ -207,7 +210,7 @@ class Start(ModalScreen[str | None]):
 
 
 def _summary(config: RunConfig) -> str:
-    from core.config import GenerateConfig, JudgeConfig
+    from core.config import EvalConfig, GenerateConfig, JudgeConfig
 
     if isinstance(config, GenerateConfig):
         return (
@@ -216,6 +219,8 @@ def _summary(config: RunConfig) -> str:
         )
     if isinstance(config, JudgeConfig):
         return f"{', '.join(config.judges)}: {config.data.input_file} is judged, into {config.data.output_file}"
+    if isinstance(config, EvalConfig):
+        return f"{config.subject_model} ({config.evaluation.subject}): {', '.join(config.parts)}"
     training = config.training
     steps = training.gradient_accumulation_steps
     together = training.batch_size * steps if training.batch_size else f"{steps} x auto"

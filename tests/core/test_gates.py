@@ -66,6 +66,7 @@ def test_the_template_holds_every_threshold_of_the_design() -> None:
         (7, "eval.kl_divergence"): "≤0.1",
         (7, "eval.preference_gap"): "≥0.15",
         (7, "eval.decontamination"): "≥0.9",
+        (7, "eval.critical_regressions"): "≤0",
         (7, "eval.mmlu"): "≥0.45",
         (7, "eval.humaneval"): "≥0.15",
         (7, "eval.gsm8k"): "≥0.3",
@@ -78,8 +79,24 @@ def test_targets_of_kl_and_gap_come_from_the_dpo_configuration(workspace: Worksp
         path.read_text().replace("kl_target: 0.1 ", "kl_target: 5e-2 ").replace("gap_target: 0.15", "gap_target: 0.2")
     )
     found = {(gate.stage, gate.name): gate.threshold for gate in load_gates(workspace)}
-    assert found[5, "kl_divergence"] == found[7, "kl_divergence"] == 0.05
-    assert found[2, "preference_gap"] == found[5, "preference_gap"] == found[7, "preference_gap"] == 0.2
+    assert found[5, "kl_divergence"] == 0.05
+    assert found[2, "preference_gap"] == found[5, "preference_gap"] == 0.2
+
+
+def test_targets_of_the_evaluation_come_from_its_configuration(workspace: Workspace) -> None:
+    path = workspace.configs / "eval_config.yaml"
+    text = path.read_text().replace("capability_retention: {min: 0.95}", "capability_retention: {min: 0.57}")
+    text = text.replace("kl_divergence: {max: 0.1}", "kl_divergence: {max: 5e-2}").replace(
+        "  # perplexity:", "  perplexity:"
+    )
+    path.write_text(text.replace("    baseline_threshold: 0.15\n", ""))
+    found = {(gate.stage, gate.fact): gate.threshold for gate in load_gates(workspace)}
+    assert found[7, "eval.retention"] == 57.0  # 0.57 * 100 is 56.99999999999999
+    assert (found[7, "eval.kl_divergence"], found[1, "sft.perplexity"]) == (0.05, 20)
+    assert (7, "eval.humaneval") not in found and (7, "eval.gsm8k") in found
+    path.unlink()
+    with pytest.raises(UserError, match=r"eval_config\.yaml does not exist"):
+        load_gates(workspace)
 
 
 ONE = "gates:\n  - {stage: 5, name: kl, title: KL, fact: dpo.kl_divergence, op: '<=', threshold: 0.1}\n"

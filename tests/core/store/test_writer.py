@@ -24,6 +24,7 @@ from pathlib import Path
 from core.store import log, metrics, open_store, runs
 db = open_store(Path(sys.argv[1]))
 looks = 0
+print("ready", flush=True)
 while runs.get(db, "dpo-001").phase != "over":
     points = metrics.tail(db, "dpo-001", "loss", 500)
     assert [p.step for p in points] == sorted(p.step for p in points)
@@ -45,6 +46,7 @@ def test_all_rows_arrive_while_four_processes_read_and_one_writes_beside(workspa
         )
         for _ in range(4)
     ]
+    assert all(reader.stdout and reader.stdout.readline() == "ready\n" for reader in readers)
     writer = Writer(workspace.database)
     count = 1500
     try:

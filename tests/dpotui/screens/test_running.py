@@ -112,12 +112,17 @@ async def test_another_kind_brings_its_configuration(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
         await app.open_stage(5)
-        await pilot.press("g", "ctrl+t", "ctrl+t")  # past the measuring of batch sizes
+        await pilot.press("g", *["ctrl+t"] * 3)  # past evaluation and the measuring of batch sizes
         field = app.screen.query_one("#config", Input)
         assert (app.screen.query_one(".box").border_title, field.value) == (
             "Start: SFT training",
             "configs/sft_config.yaml",
         )
+        await pilot.press("ctrl+t")
+        changed = app.screen.query_one("#overrides", Input)
+        assert (field.value, changed.value) == ("configs/eval_config.yaml", "evaluation.subject=baseline")
+        await pilot.press("ctrl+t")
+        assert changed.value == ""
 
 
 async def test_a_run_that_ends_is_told(busy: Scene) -> None:

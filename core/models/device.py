@@ -1,0 +1,19 @@
+"""The device of a run's thread."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+from core.config import ComputePlan
+
+DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
+
+
+def use_device(planned: ComputePlan) -> mx.Dtype:
+    """Set MLX's device for this thread; returns the type of the weights."""
+    mx.set_default_device(mx.Device(mx.gpu if planned.device == "gpu" else mx.cpu))
+    mx.reset_peak_memory()
+    if planned.device == "gpu" and mx.metal.is_available():
+        # Weights that stay resident are not paged in again at each step; mlx-lm's trainer does the same.
+        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
+    return DTYPES[planned.dtype]

@@ -1,0 +1,53 @@
+"""`dpotui evaluate`: benchmarks, perplexity, win rate and the final gates of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from core.config import EvalConfig, load_config
+from core.engine.client import reap, submit
+from core.store import open_store
+from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, workspace_of
+
+
+@click.command("evaluate")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Default: configs/eval_config.yaml.")
+@click.option("--baseline", is_flag=True, help="Measure the model that DPO starts from, not the final one.")
+@click.option("--only", "parts", multiple=True, metavar="PART", help="Only this part; may be given several times.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: evaluation.seed=7")
+@click.option("--resume", metavar="RUN", help="Go on with a stopped, failed or interrupted run.")
+@launch_options
+def command(
+    config_path: Path | None,
+    baseline: bool,
+    parts: tuple[str, ...],
+    overrides: tuple[str, ...],
+    resume: str | None,
+    detach: bool,
+    in_process: bool,
+    as_json: bool,
+    folder: Path,
+) -> None:
+    """Measure what a model can do and whether its answers are preferred.
+
+    Parts: benchmarks, perplexity, samples; of the final model also preference, win_rate and final. Results are on disk
+    item by item: a run that was stopped or killed goes on where it was. Ctrl-C stops it.
+    """
+    workspace = workspace_of(config_path, folder)
+    refuse_both(detach, in_process)
+    db = open_store(workspace.database)
+    reap(workspace, db)
+    given = list(overrides)
+    if baseline:
+        given.append("evaluation.subject=baseline")
+    if parts:
+        given.append(f"evaluation.parts=[{', '.join(parts)}]")
+    if resume is not None:
+        run = requeue(db, resume, "evaluate", anew=bool(given) or config_path is not None)
+    else:
+        path = config_path.absolute() if config_path is not None else workspace.configs / "eval_config.yaml"
+        config = load_config(path, EvalConfig, given)
+        run = submit(workspace, db, "evaluate", config, config_path=str(path))
+    launch(workspace, db, run.id, from_start=resume is None, detach=detach, in_process=in_process, as_json=as_json)
