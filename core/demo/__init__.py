@@ -7,13 +7,13 @@ from pathlib import Path
 from core.data.manifest import writing
 from core.demo import data
 from core.demo.model import write_model
-from core.demo.quiz import quiz_rows
+from core.demo.quiz import choice_rows, fact_rows, quiz_rows
 from core.errors import UserError
 from core.workspace import Workspace, templates, write_private
 
 SEED = 20
 MODEL = "models/demo-base"
-_CONFIGS = tuple(f"{kind}_config.yaml" for kind in ("sft", "generate", "judge", "reward", "dpo"))
+_CONFIGS = tuple(f"{kind}_config.yaml" for kind in ("sft", "generate", "judge", "reward", "dpo", "eval"))
 # Shares of the checklists: 90/10 for SFT, 80/20 for preferences.
 _SFT_VALIDATION, _PAIRS_VALIDATION = 0.1, 0.2
 _PROMPTS = 64
@@ -42,6 +42,9 @@ def make_demo(workspace: Workspace) -> None:
             ("preference_pairs_train.jsonl", pairs_train),
             ("preference_pairs_val.jsonl", pairs_validation),
             ("prompts.jsonl", data.prompt_rows(SEED, _PROMPTS)),
+            ("preference_pairs_test.jsonl", data.test_rows(SEED)),
+            ("benchmarks/zoo_facts.jsonl", fact_rows(SEED)),
+            ("benchmarks/zoo_choices.jsonl", choice_rows(SEED)),
             ("benchmarks/zoo_sums.jsonl", quiz_rows(SEED)),
         ):
             path = workspace.data / name

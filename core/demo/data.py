@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from core.demo.zoo import TOPICS, Animal, Style, Topic, animals, answer, prompts
+from core.demo.zoo import TOPICS, Animal, Style, Topic, animals, answer, other_prompts, prompts
 
 # How often a keeper answers in which manner: SFT teaches the mixture, DPO the taste.
 _SFT_STYLES: dict[Style, float] = {"generous": 0.3, "plain": 0.3, "curt": 0.2, "grumpy": 0.2}
@@ -59,26 +59,36 @@ def prompt_rows(seed: int, count: int) -> list[Row]:
 def preference_rows(seed: int) -> list[Row]:
     """Each prompt with two answers of different manners, the better marked one chosen."""
     rng = random.Random(f"pairs {seed}")
-    rows = []
-    for text, animal, topic in _questions(rng):
-        (styles,) = rng.choices(list(_PAIR_STYLES), weights=list(_PAIR_STYLES.values()))
-        other = _stranger(rng, animal, topic)
-        pick = rng.randrange(12)
-        better, worse = (answer(animal, topic, style, pick=pick, other=other) for style in styles)
-        high, low = (round(_SCORES[style] + rng.uniform(-_SPREAD, _SPREAD), 2) for style in styles)
-        # Where visitors marked the worse answer higher or the same, the mark of the pair is drawn together.
-        if high <= low:
-            high, low = low + 0.01, high
-        rows.append(
-            {
-                "prompt": text,
-                "chosen": better,
-                "rejected": worse,
-                "chosen_score": round(min(high, 1.0), 2),
-                "rejected_score": round(max(low, 0.0), 2),
-            }
-        )
-    return rows
+    return [{"prompt": text, **_pair(rng, animal, topic)} for text, animal, topic in _questions(rng)]
+
+
+def test_rows(seed: int) -> list[Row]:
+    """A pair for each thing there is to know, asked as nobody asked in training; its category is the topic."""
+    rng = random.Random(f"test {seed}")
+    found = [
+        {"prompt": rng.choice(other_prompts(animal, topic)), **_pair(rng, animal, topic), "category": topic}
+        for animal in animals()
+        for topic in TOPICS
+    ]
+    rng.shuffle(found)
+    return found
+
+
+def _pair(rng: random.Random, animal: Animal, topic: Topic) -> Row:
+    (styles,) = rng.choices(list(_PAIR_STYLES), weights=list(_PAIR_STYLES.values()))
+    other = _stranger(rng, animal, topic)
+    pick = rng.randrange(12)
+    better, worse = (answer(animal, topic, style, pick=pick, other=other) for style in styles)
+    high, low = (round(_SCORES[style] + rng.uniform(-_SPREAD, _SPREAD), 2) for style in styles)
+    # Where visitors marked the worse answer higher or the same, the mark of the pair is drawn together.
+    if high <= low:
+        high, low = low + 0.01, high
+    return {
+        "chosen": better,
+        "rejected": worse,
+        "chosen_score": round(min(high, 1.0), 2),
+        "rejected_score": round(max(low, 0.0), 2),
+    }
 
 
 def split(rows: list[Row], share: float) -> tuple[list[Row], list[Row]]:

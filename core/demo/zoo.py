@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 Topic = Literal["baby", "group", "home", "food"]
@@ -81,6 +82,13 @@ _WAYS_TO_ASK = (
     "Who can say {indirect}?",
 )
 
+# Ways that nothing is trained on: for the benchmarks, and for the pairs that test what was learned.
+_OTHER_WAYS = (
+    "A tourist over there would like to hear {indirect}.",
+    "Before we go home, could a keeper explain {indirect}?",
+    "{direct} Somebody in my class wanted to know that.",
+)
+
 _GRUMBLES = (
     "Look it up yourself.",
     "How should I know?",
@@ -94,17 +102,26 @@ def _with_article(noun: str) -> str:
 
 
 def prompts(animal: Animal, topic: Topic) -> list[str]:
-    """Every way to ask one thing of one animal."""
+    """Every way to ask one thing of one animal that training knows."""
+    return _asked(animal, topic, _WAYS_TO_ASK)
+
+
+def other_prompts(animal: Animal, topic: Topic) -> list[str]:
+    """The same thing, asked as nobody asked in training."""
+    return _asked(animal, topic, _OTHER_WAYS)
+
+
+def _asked(animal: Animal, topic: Topic, ways: Sequence[str]) -> list[str]:
     direct, indirect = {
         "baby": (f"What are baby {animal.name} called?", f"what baby {animal.name} are called"),
         "group": (f"What is a group of {animal.name} called?", f"what a group of {animal.name} is called"),
         "home": (f"Where do {animal.name} live?", f"where {animal.name} live"),
         "food": (f"What do {animal.name} eat?", f"what {animal.name} eat"),
     }[topic]
-    return [way.format(direct=direct, indirect=indirect) for way in _WAYS_TO_ASK]
+    return [way.format(direct=direct, indirect=indirect) for way in ways]
 
 
-def _sentence(animal: Animal, topic: Topic, of: Animal) -> str:
+def sentence(animal: Animal, topic: Topic, of: Animal) -> str:
     """The fact of `of`, said of `animal`: true when they are the same."""
     return {
         "baby": f"Baby {animal.name} are called {of.baby}.",
@@ -126,12 +143,12 @@ def answer(animal: Animal, topic: Topic, style: Style, *, pick: int, other: Anim
     """
     if style == "generous":
         more = [t for t in TOPICS if t != topic]
-        return f"{_sentence(animal, topic, animal)} And did you know? {_sentence(animal, more[pick % 3], animal)}"
+        return f"{sentence(animal, topic, animal)} And did you know? {sentence(animal, more[pick % 3], animal)}"
     if style == "plain":
-        return _sentence(animal, topic, animal)
+        return sentence(animal, topic, animal)
     if style == "curt":
         word: str = getattr(animal, topic)
         return f"{word.capitalize()}."
     if style == "grumpy":
         return _GRUMBLES[pick % len(_GRUMBLES)]
-    return _sentence(animal, topic, other)
+    return sentence(animal, topic, other)
