@@ -158,6 +158,12 @@ def versions() -> dict[str, str | None]:
     return found
 
 
+def provenance() -> dict[str, str]:
+    """Chip, system and versions, as a run's results are to be read with them. Nothing of it names the machine."""
+    found = {"chip": _chip(), "system": _system(), "python": platform.python_version()}
+    return found | {name: number for name, number in versions().items() if number is not None}
+
+
 def translated() -> bool:
     """Whether this Python is an Intel one on an Apple chip (Rosetta), for which there is no MLX."""
     return _sysctl("sysctl.proc_translated") == "1"

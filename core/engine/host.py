@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 
+from core import hardware
 from core.engine.client import ensure_engine
 from core.engine.lock import engine_lock
 from core.errors import UserError
@@ -55,7 +56,7 @@ class Engine:
         with engine_lock(self._workspace.engine_lock):
             db = open_store(self._workspace.database)
             runs.mark_interrupted(db)
-            engine = engines.register(db, self._hosting, _version())
+            engine = engines.register(db, self._hosting, _version(), hardware.provenance())
             worker = threading.Thread(target=self._work, args=(engine,), name="mlx")
             worker.start()
             while worker.is_alive():

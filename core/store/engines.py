@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sqlite_utils import Database
@@ -23,12 +25,15 @@ class Engine(NamedTuple):
     ended: float | None
 
 
-def register(db: Database, hosting: str, version: str) -> int:
+def register(db: Database, hosting: str, version: str, environment: Mapping[str, str] | None = None) -> int:
+    """Write down an engine of this process. `environment`: the machine and versions it computes with."""
     now = time.time()
+    found = json.dumps(dict(environment or {}), sort_keys=True)
     with transaction(db):
         cursor = db.execute(
-            "INSERT INTO engines (pid, host, hosting, version, started, heartbeat) VALUES (?, ?, ?, ?, ?, ?)",
-            [os.getpid(), socket.gethostname(), hosting, version, now, now],
+            "INSERT INTO engines (pid, host, hosting, version, started, heartbeat, environment)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [os.getpid(), socket.gethostname(), hosting, version, now, now, found],
         )
         return int(cursor.lastrowid)
 
@@ -55,3 +60,9 @@ def get(db: Database, engine: int) -> Engine:
         "SELECT id, pid, host, hosting, version, started, heartbeat, ended FROM engines WHERE id = ?", [engine]
     ).fetchone()
     return Engine(*row)
+
+
+def environment(db: Database, engine: int) -> dict[str, str]:
+    """The machine and versions of an engine; empty where they were not recorded."""
+    row = db.execute("SELECT environment FROM engines WHERE id = ?", [engine]).fetchone()
+    return dict(json.loads(row[0])) if row else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import getpass
 import json
 import time
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class Run:
     ended: float | None
     error: str | None
     hint: str | None
+    who: str = ""  # who asked for it; "" where an older program did not record it
 
     @property
     def stage(self) -> int:
@@ -88,8 +90,8 @@ def create(
         used = [int(row[0].rsplit("-", 1)[1]) for row in db.execute("SELECT id FROM runs WHERE kind = ?", [kind])]
         run_id = f"{prefix}-{max(used, default=0) + 1:03d}"
         db.execute(
-            "INSERT INTO runs (id, kind, name, state, parent, config, config_path, seed, steps, created)"
-            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO runs (id, kind, name, state, parent, config, config_path, seed, steps, created, who)"
+            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
             [
                 run_id,
                 kind,
@@ -100,6 +102,7 @@ def create(
                 seed,
                 steps,
                 time.time(),
+                storable(getpass.getuser()),
             ],
         )
     return get(db, run_id)

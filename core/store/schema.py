@@ -346,3 +346,16 @@ CREATE TABLE decisions (
 def evaluation(db: Database) -> None:
     """Benchmark results, marks by people, and decisions."""
     _execute(db, _EVALUATION)
+
+
+# Who asked for a run, and the machine and versions of the engine that executes it ('{}': not recorded).
+_PROVENANCE = """
+ALTER TABLE runs ADD COLUMN who TEXT NOT NULL DEFAULT '';
+ALTER TABLE engines ADD COLUMN environment TEXT NOT NULL DEFAULT '{}';
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def provenance(db: Database) -> None:
+    """Who asked for a run, and what it ran on."""
+    _execute(db, _PROVENANCE)

@@ -12,6 +12,7 @@ from core.store import calibrations, facts, log, open_store, runs, transaction
 from core.store.calibrations import Size
 from core.store.facts import Fact
 from core.store.schema import migrations
+from tests.core.store.older import create_run
 
 SUBJECT = {"chip": "Apple M4 Max", "model": "ab12", "adapter": {"rank": 8}, "longest": 512}
 
@@ -70,12 +71,12 @@ def _old_file(path: Path) -> None:
     old = Database(connection)
     migrations.apply(old, stop_before="calibrations")
     with transaction(old):
-        parent = runs.create(old, "sft", config={"a": 1}, name="first").id
-        run = runs.create(old, "dpo", config={}, parent=parent).id
+        parent = create_run(old, "sft", config={"a": 1}, name="first")
+        run = create_run(old, "dpo", config={}, parent=parent)
         old.execute("INSERT INTO log (run, time, level, text) VALUES (?, 1.0, 'info', 'kept')", [run])
     facts.record(old, Fact("dpo.kl_divergence", 0.1, run=run))
     with pytest.raises(sqlite3.IntegrityError):
-        runs.create(old, "calibrate", config={})
+        create_run(old, "calibrate", config={})
     connection.close()
 
 

@@ -9,9 +9,10 @@ import pytest
 from sqlite_utils import Database
 
 from core.errors import UserError
-from core.store import open_store, runs, votes
+from core.store import open_store, votes
 from core.store.schema import migrations
 from core.store.votes import Tally, Vote
+from tests.core.store.older import create_run
 
 
 def test_what_was_cast_stands(db: Database) -> None:
@@ -116,7 +117,7 @@ def _old_file(path: Path) -> None:
     connection = sqlite3.connect(path)
     old = Database(connection)
     migrations.apply(old, stop_before="blind_votes")
-    run = runs.create(old, "dpo", config={}).id
+    run = create_run(old, "dpo", config={})
     rows = [
         ("k", "tie", "ana", run, 1.0),
         ("k", "first", "ana", run, 2.0),
