@@ -151,8 +151,8 @@ class Workbench(App[None]):
         """This client wrote something: show it now."""
         self._poller.nudge()
 
-    def watch_run(self, run_id: str | None) -> None:
-        self._poller.watch(run_id)
+    def watch_run(self, run_id: str | None, stage: int | None = None) -> None:
+        self._poller.watch(run_id, stage)
 
     # Where one goes
 

@@ -19,6 +19,8 @@ from core.store.log import Line
 from core.store.runs import Run
 from core.workspace import Workspace
 from dpotui.pace import Pace
+from dpotui.results import Block
+from dpotui.results import read as read_results
 from dpotui.series import Recorder, Series
 
 if TYPE_CHECKING:
@@ -57,6 +59,15 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Results:
+    """What is special to the stage that is looked at, with this run of it in hand."""
+
+    stage: int
+    run: str | None
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """How the workspace stands. Never changed; a newer one takes its place."""
 
@@ -75,6 +86,7 @@ class Snapshot:
     watched: Watched | None = None
     key_facts: Mapping[str, str] = field(default_factory=dict)  # what a run came to, by its id
     calibrations: tuple[Calibration, ...] = ()  # newest first
+    results: Results | None = None
 
     @property
     def stage(self) -> int | None:
@@ -123,6 +135,14 @@ def probe_engine(workspace: Workspace, db: Database) -> bool:
     return client.engine_alive(workspace)
 
 
+# Changes whenever something was added to what results are read from, or taken back there.
+_RESULTS = (
+    "SELECT (SELECT max(id) FROM facts), (SELECT max(id) FROM benchmarks), (SELECT max(id) FROM artifacts),"
+    " (SELECT max(id) FROM decisions), (SELECT max(id) FROM ratings), (SELECT sum(undone) FROM ratings),"
+    " (SELECT max(id) FROM votes), (SELECT sum(undone) FROM votes), (SELECT count(*) FROM runs)"
+)
+
+
 class Reader:
     """Builds snapshots; used by one thread, which owns its connection.
 
@@ -135,6 +155,8 @@ class Reader:
         self._version = -1
         self._outside = -_OUTSIDE
         self._judged_key: tuple[object, ...] = ()
+        self._stage: int | None = None
+        self._results_key: tuple[object, ...] = ()
         self._pace = Pace()
         self._recorder = Recorder()
         self._log: list[Line] = []
@@ -144,11 +166,12 @@ class Reader:
     def close(self) -> None:
         self._db.close()
 
-    def look(self, watch: str | None, *, judge: bool = True) -> Snapshot | None:
+    def look(self, watch: str | None, *, stage: int | None = None, judge: bool = True) -> Snapshot | None:
         """The newest picture, or None when nothing changed since the last one.
 
         Args:
             watch: the run whose metrics and log are wanted.
+            stage: the one whose results are wanted.
             judge: look at checklists, gates and the engine too. The first picture does without, to be there at once.
         """
         now = self._clock()
@@ -156,13 +179,15 @@ class Reader:
         engine = self._engine(now) if outside else self._last.engine
         version = self._db.execute("PRAGMA data_version").fetchone()[0]
         watched = self._last.watched.run.id if self._last.watched else None
-        stands = (version, watch, engine) == (self._version, watched, self._last.engine)
+        looked_at = (version, watch, stage, engine)
+        stands = looked_at == (self._version, watched, self._stage, self._last.engine)
         if stands and not outside and (self._last.judged or not judge):
             return None
         new = self._last
         if not stands:
-            self._version = version
+            self._version, self._stage = version, stage
             new = replace(self._runs(new, now), engine=engine, watched=self._watch(watch))
+            new = replace(new, results=self._results(new, stage, watch))
         if judge:
             new = self._judge(new, force=outside)
         if outside:
@@ -223,6 +248,18 @@ class Reader:
             fact_store.of_run(self._db, watch),
         )
 
+    def _results(self, new: Snapshot, stage: int | None, watch: str | None) -> Results | None:
+        """Read again only when something was measured, judged or written since: metrics of a step are no news here."""
+        if stage is None:
+            return None
+        run = new.watched.run if new.watched is not None else new.run(watch)
+        counts = tuple(self._db.execute(_RESULTS).fetchone())
+        key = (stage, watch, run.state if run is not None else None, counts)
+        if key != self._results_key or self._last.results is None:
+            self._results_key = key
+            return Results(stage, watch, read_results(self._db, self._workspace, stage, run))
+        return self._last.results
+
     def _judge(self, snapshot: Snapshot, *, force: bool) -> Snapshot:
         from core import checklist, gates
 
@@ -262,7 +299,7 @@ class Poller:
     ) -> None:
         self._workspace, self._clock, self._probe = workspace, clock, probe
         self._deliver, self._fail = deliver, fail
-        self._watch: str | None = None
+        self._watched: tuple[str | None, int | None] = None, None
         self._wake, self._end = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="runs-db", daemon=True)
 
@@ -274,10 +311,10 @@ class Poller:
         self._wake.set()
         self._thread.join(2.0)
 
-    def watch(self, run_id: str | None) -> None:
-        """Choose the run whose metrics and log the snapshots carry."""
-        if run_id != self._watch:
-            self._watch = run_id
+    def watch(self, run_id: str | None, stage: int | None = None) -> None:
+        """Choose the run whose metrics and log the snapshots carry, and the stage whose results."""
+        if (run_id, stage) != self._watched:
+            self._watched = run_id, stage
             self._wake.set()
 
     def nudge(self) -> None:
@@ -289,7 +326,8 @@ class Poller:
             reader = Reader(self._workspace, self._clock, self._probe)
             first = True
             while not self._end.is_set():
-                snapshot = reader.look(self._watch, judge=not first)
+                run_id, stage = self._watched
+                snapshot = reader.look(run_id, stage=stage, judge=not first)
                 if snapshot is not None:
                     self._deliver(snapshot)
                 if not first:

@@ -77,6 +77,11 @@ class ModeScreen(Screen[None]):
         """The panes, in the order of PANES."""
         raise NotImplementedError
 
+    @property
+    def panes_here(self) -> tuple[tuple[str, str], ...]:
+        """Those of PANES that there are now."""
+        return self.PANES
+
     def fill(self, snapshot: Snapshot) -> None:
         """Show the workspace as it stands now."""
         raise NotImplementedError
@@ -87,6 +92,10 @@ class ModeScreen(Screen[None]):
 
     def run_watched(self, snapshot: Snapshot) -> str | None:
         """The run whose metrics and log this screen shows."""
+        return None
+
+    def results_of(self) -> int | None:
+        """The stage whose results this screen shows."""
         return None
 
     def narrowed(self) -> str:
@@ -107,7 +116,7 @@ class ModeScreen(Screen[None]):
         snapshot = self.bench.snapshot
         if snapshot is None or not self.is_mounted:
             return
-        self.bench.watch_run(self.run_watched(snapshot))
+        self.bench.watch_run(self.run_watched(snapshot), self.results_of())
         self.query_one(Status).fill(snapshot, self.stage_shown())
         self.fill(snapshot)
         self._tabs()
@@ -125,7 +134,7 @@ class ModeScreen(Screen[None]):
     def _tabs(self) -> None:
         if not self.is_mounted:
             return
-        titles = {id_: title for title, id_ in self.PANES}
+        titles = {id_: title for title, id_ in self.panes_here}
         shown = () if self.wide else tuple(titles.values())
         self.query_one(Tabs).fill(shown, titles.get(self.pane, ""), self.narrowed())
 
@@ -136,7 +145,7 @@ class ModeScreen(Screen[None]):
             self.pane = str(focused.id)
 
     def action_pane(self, by: int) -> None:
-        ids = [id_ for _, id_ in self.PANES]
+        ids = [id_ for _, id_ in self.panes_here]
         self.pane = ids[(ids.index(self.pane) + by) % len(ids)]
 
     def action_first_pane(self) -> None:

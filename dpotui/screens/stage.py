@@ -18,6 +18,7 @@ from core.store.runs import Run
 from core.text import one_line
 from dpotui import cards, charts, roles, say
 from dpotui.live import Snapshot, Watched
+from dpotui.results import PROVIDERS
 from dpotui.roles import Span
 from dpotui.screens.dialogs import CardScreen
 from dpotui.screens.running import CommandsRuns
@@ -30,6 +31,7 @@ from dpotui.widgets.find import FindBar
 from dpotui.widgets.gates import GateTable
 from dpotui.widgets.lines import Lines
 from dpotui.widgets.log import Log
+from dpotui.widgets.results import Results
 from dpotui.widgets.table import Table
 
 if TYPE_CHECKING:
@@ -113,6 +115,9 @@ class StageHead(Lines):
         return f"{command.verb}: {command.answer}" if watched.run.state in ("paused", "running", "stopping") else ""
 
 
+# From this width on results have room beside the charts; on a less wide screen they stand under them.
+_BESIDE = 180
+
 # The stage in which people vote.
 VOTED_IN = 2
 
@@ -151,7 +156,13 @@ def _nothing_yet(run: Run) -> str:
 
 class StageScreen(TicksItems, CommandsRuns):
     MODE = "Stage"
-    PANES = (("Checklist", "checklist"), ("Charts", "charts"), ("Gates", "stage-gates"), ("Log", "log"))
+    PANES = (
+        ("Checklist", "checklist"),
+        ("Charts", "charts"),
+        ("Results", "results"),
+        ("Gates", "stage-gates"),
+        ("Log", "log"),
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left_square_bracket,left", "stage(-1)", "Last stage", show=False, priority=True, id="stage.last"),
         Binding("right_square_bracket,right", "stage(1)", "Next stage", show=False, priority=True, id="stage.next"),
@@ -163,6 +174,16 @@ class StageScreen(TicksItems, CommandsRuns):
     StageScreen {
         &.-wide > #panes { layout: grid; grid-size: 2 3; grid-columns: 2fr 3fr; grid-rows: 5fr 2fr 2fr; }
         &.-wide #checklist { row-span: 3; }
+        #results { display: none; }
+        &.-narrow.-results #results.-shown { display: block; }
+    }
+    StageScreen.-results {
+        &.-wide #results { display: block; }
+        &.-wide > #panes { grid-size: 2 4; grid-rows: 4fr 4fr 2fr 2fr; }
+        &.-wide #checklist { row-span: 4; }
+        &.-wide.-beside > #panes { grid-size: 3 3; grid-columns: 2fr 4fr 4fr; grid-rows: 5fr 2fr 2fr; }
+        &.-wide.-beside #checklist { row-span: 3; }
+        &.-wide.-beside #stage-gates, &.-wide.-beside #log { column-span: 2; }
     }
     """
 
@@ -178,7 +199,7 @@ class StageScreen(TicksItems, CommandsRuns):
         return (StageHead(),)
 
     def panes(self) -> Iterable[Widget]:
-        return ChecklistTree(), Charts(), GateTable(), Log()
+        return ChecklistTree(), Charts(), Results(), GateTable(), Log()
 
     @property
     def checklist(self) -> ChecklistTree:
@@ -186,6 +207,10 @@ class StageScreen(TicksItems, CommandsRuns):
 
     def stage_shown(self) -> int | None:
         return self.stage
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width >= _BESIDE, "-beside")
+        super().on_resize()
 
     def show_run(self, run: Run) -> None:
         """Turn to the stage of a run, with this run in hand."""
@@ -207,6 +232,13 @@ class StageScreen(TicksItems, CommandsRuns):
         run = self.run_in_hand()
         return run.id if run else None
 
+    def results_of(self) -> int | None:
+        return self.stage if self.stage in PROVIDERS else None
+
+    @property
+    def panes_here(self) -> tuple[tuple[str, str], ...]:
+        return tuple(pane for pane in self.PANES if pane[1] != "results" or self.stage in PROVIDERS)
+
     def action_in_hand(self) -> Action:
         return STAGES[self.stage].action or ACTIONS["dpo"]
 
@@ -221,6 +253,7 @@ class StageScreen(TicksItems, CommandsRuns):
             self.checklist.border_subtitle = f"{state.done}/{state.total}"
         watched = snapshot.watched if snapshot.watched and run and snapshot.watched.run.id == run.id else None
         self._run(stage, run, watched)
+        self._results(snapshot, run)
         self._gates(snapshot)
         self.refresh_bindings()
 
@@ -237,6 +270,15 @@ class StageScreen(TicksItems, CommandsRuns):
         log = self.query_one(Log)
         log.fill(watched.log if watched else (), empty)
         log.border_subtitle = log.state
+
+    def _results(self, snapshot: Snapshot, run: Run | None) -> None:
+        self.set_class(self.stage in PROVIDERS, "-results")
+        if self.stage not in PROVIDERS:
+            return
+        found, of = snapshot.results, run.id if run else None
+        read = found is not None and (found.stage, found.run) == (self.stage, of)
+        blocks = found.blocks if found is not None and read else ()
+        self.query_one(Results).fill(blocks, "nothing is measured here yet" if read else "reading …")
 
     def _gates(self, snapshot: Snapshot) -> None:
         table = self.query_one(GateTable)
@@ -262,6 +304,8 @@ class StageScreen(TicksItems, CommandsRuns):
 
     def watch_stage(self) -> None:
         self._placed = True
+        if self.pane not in [id_ for _, id_ in self.panes_here]:
+            self.action_first_pane()
         self.refresh_all()
 
     def refresh_all(self) -> None:
