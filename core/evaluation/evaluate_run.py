@@ -33,7 +33,11 @@ def run(context: Context) -> None:
     try:
         for number, part in enumerate(config.parts):
             session.part(number)
+            if session.finished(part):
+                context.log(f"{part}: done before")
+                continue
             PARTS[part](session)
+            session.finish(part)
         context.progress(STEPS * len(config.parts), STEPS * len(config.parts), "")
     finally:
         session.release()

@@ -90,7 +90,7 @@ def load_pairs(context: Context, loaded: LanguageModel, relative: str, config: D
     def convert(row: Pair) -> Tokens:
         responses = (row.chosen, row.rejected)
         chat = config.data.apply_chat_template
-        return _checked(tokenize(loaded.tokenizer, row.prompt, responses, _limits(config), chat=chat), vocabulary)
+        return checked(tokenize(loaded.tokenizer, row.prompt, responses, _limits(config), chat=chat), vocabulary)
 
     return load_rows(context, relative, read_pairs, convert)
 
@@ -101,12 +101,17 @@ def load_examples(context: Context, loaded: LanguageModel, relative: str, config
 
     def convert(row: Example) -> Tokens:
         chat = config.data.apply_chat_template
-        return _checked(tokenize(loaded.tokenizer, row.prompt, (row.response,), _limits(config), chat=chat), vocabulary)
+        return checked(tokenize(loaded.tokenizer, row.prompt, (row.response,), _limits(config), chat=chat), vocabulary)
 
     return load_rows(context, relative, read_examples, convert)
 
 
-def _checked(tokens: Tokens, vocabulary: int) -> Tokens:
+def checked(tokens: Tokens, vocabulary: int) -> Tokens:
+    """Tokens that can be learned from or measured.
+
+    Raises:
+        LeftOut, UserError: nothing is left of them; they are another model's.
+    """
     if not learnable(tokens):
         raise LeftOut("nothing to learn", "nothing is left of prompt or response")
     refuse_unknown_tokens(tokens, vocabulary)
