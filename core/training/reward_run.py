@@ -15,24 +15,22 @@ from core.data.jsonl import BadRow
 from core.data.pairs import Pair, read_pairs
 from core.data.tokenize import refuse_unknown_tokens
 from core.errors import UserError
-from core.intervals import difference, wilson
+from core.evaluation.reward_summary import FILE, write_summary
 from core.models.adapters import make_trainable
 from core.models.load import resolve
 from core.models.reward_folder import LoadedReward, RewardSettings, save_reward, start_reward
 from core.models.save import whole_folder
-from core.store import facts
-from core.store.facts import Fact
 from core.training import checkpoints
 from core.training.context import Context
 from core.training.control import Stopped
 from core.training.loop import Outcome, fit
 from core.training.prepare import LeftOut, batch_limit, claim_output, evaluated, load_rows, plan_of, use_machine
 from core.training.reward import Comparison, Reward, Scores, compare, rewards_of, summary
+from core.training.reward_facts import SPLITS, Scored, record_facts, summarize, temperature_words
 from core.training.sft_run import keep_earlier
 from core.workspace import write_private
 
 SCORES = "scores.jsonl"
-SPLITS = ("train", "validation")
 
 
 def run(context: Context) -> None:
@@ -62,18 +60,29 @@ def run(context: Context) -> None:
     outcome = fit(objective, plan_of(config), context, folder)
     scored = score_both(context, config, loaded, outcome, (train, validation))
     write_scores(context, folder, scored)
+    found = summarize(config, scored)
+    for split, told in (("train", found.train), ("validation", found.validation)):
+        context.log(
+            f"{split}: calibration error {told.calibration.ece:.3f} [{told.calibration.low:.3f},"
+            f" {told.calibration.high:.3f}], {temperature_words(told.calibration)}"
+        )
+    write_summary(folder, found)
+    context.artifact("summary", f"{context.workspace.relative(folder)}/{FILE}")
 
     target = context.workspace.path(config.model.checkpoint)
     context.progress(outcome.state.step, config.training.max_steps, f"writing {config.model.checkpoint}")
     keep_earlier(context, target)
-    found = {split: summary(rewards) for split, (_, rewards) in scored.items()}
     with whole_folder(target) as part:
         write_model(part)
-        measured = {f"{split}_{name}": value for split, values in found.items() for name, value in values.items()}
+        measured = {
+            f"{split}_{name}": value
+            for split, (_, rewards) in scored.items()
+            for name, value in summary(rewards).items()
+        }
         pairs = {f"{split}_pairs": len(rewards) for split, (_, rewards) in scored.items()}
         checkpoints.write_metrics(part, {"run": context.run.id, "best": outcome.best.name, **measured, **pairs})
     context.artifact("model", config.model.checkpoint)
-    record_facts(context, config, outcome, scored)
+    record_facts(context, config, loaded, outcome, found)
 
 
 def load_start(context: Context, config: RewardConfig) -> LoadedReward:
@@ -133,10 +142,6 @@ def margin_of(pair: Pair, source: str) -> float | None:
     return None
 
 
-# What was scored of a split: the pairs, and their rewards.
-Scored = dict[str, tuple[Sequence[Comparison], Scores]]
-
-
 def score_both(
     context: Context,
     config: RewardConfig,
@@ -146,7 +151,7 @@ def score_both(
 ) -> Scored:
     """Rewards under the checkpoint that is handed over, of as many pairs of each file as `training.scored_pairs`."""
     training = config.training
-    found: Scored = {}
+    found: dict[str, tuple[Sequence[Comparison], Scores]] = {}
     for split, pairs in zip(SPLITS, splits, strict=True):
         drawn = evaluated(list(pairs), training.scored_pairs, training.seed)
         context.progress(outcome.state.step, training.max_steps, f"scoring {len(drawn)} {split} pairs")
@@ -174,43 +179,3 @@ def write_scores(context: Context, folder: Path, scored: Scored) -> None:
     ]
     write_private(folder / SCORES, "".join(f"{line}\n" for line in lines))
     context.artifact("scores", f"{context.workspace.relative(folder)}/{SCORES}")
-
-
-def record_facts(context: Context, config: RewardConfig, outcome: Outcome, scored: Scored) -> None:
-    """Stage 4's facts, of the reward model that was handed over."""
-    me, best = context.run.id, outcome.best.name
-    model = context.inputs(config.model.checkpoint)
-    files = {
-        "train": context.inputs(config.data.train_file),
-        "validation": context.inputs(config.data.validation_file),
-    }
-    names = {"train": config.data.train_file, "validation": config.data.validation_file}
-    shares, intervals, counts, found = {}, {}, {}, []
-    for split, (pairs, rewards) in scored.items():
-        shares[split], counts[split] = summary(rewards)["accuracy"], len(pairs)
-        low, high = intervals[split] = wilson(shares[split] * len(pairs), len(pairs))
-        found.append(
-            Fact(
-                f"reward.{split}_accuracy", 100 * shares[split], unit="%", run=me, low=100 * low, high=100 * high,
-                n=len(pairs), source=f"{best} on {len(pairs)} pairs of {names[split]}, ties count half",
-                inputs={**model, **files[split]},
-            )
-        )  # fmt: skip
-    low, high = difference(shares["train"], intervals["train"], shares["validation"], intervals["validation"])
-    facts.record(
-        context.db,
-        *found,
-        Fact(
-            "reward.overfitting_gap", 100 * (shares["train"] - shares["validation"]), unit="points", run=me,
-            low=100 * low, high=100 * high, n=counts["train"] + counts["validation"],
-            source=f"training minus validation accuracy, {counts['train']} and {counts['validation']} pairs",
-            inputs={**model, **files["train"], **files["validation"]},
-        ),
-        Fact(
-            "reward.finished", 1.0, run=me, source=f"{outcome.state.step} steps",
-            inputs={**files["train"], **files["validation"]},
-        ),
-        Fact(
-            "reward.checkpoint_saved", 1.0, run=me, text=config.model.checkpoint, source="sha256 recorded", inputs=model
-        ),
-    )  # fmt: skip

@@ -14,6 +14,7 @@ from core import checklist, gates
 from core.data.pairs import read_pairs
 from core.engine.client import submit
 from core.errors import UserError
+from core.evaluation.reward_summary import read_summary
 from core.intervals import wilson
 from core.models.load import load
 from core.models.reward_folder import load_reward
@@ -54,7 +55,7 @@ def right(scores: list[RewardScore]) -> float:
 
 FACTS = {
     "reward.train_accuracy", "reward.validation_accuracy", "reward.overfitting_gap", "reward.finished",
-    "reward.checkpoint_saved",
+    "reward.checkpoint_saved", "reward.calibration", "reward.architecture",
 }  # fmt: skip
 
 
@@ -85,6 +86,21 @@ def test_what_a_run_leaves(place: tuple[Workspace, Database], adapter: str) -> N
     assert gap.low < gap.value < gap.high
     assert gap.inputs.keys() == {"checkpoints/reward", "data/pairs_train.jsonl", "data/pairs_val.jsonl"}
     assert found["reward.finished"].source == "6 steps"
+    told = read_summary(space.path(run.output_dir))
+    assert told is not None
+    ece, split = found["reward.calibration"], told.validation
+    assert (ece.value, ece.low, ece.high, ece.n) == (
+        split.calibration.ece, split.calibration.low, split.calibration.high, 10,
+    )  # fmt: skip
+    assert ece.inputs.keys() == {"checkpoints/reward", "data/pairs_val.jsonl"}
+    assert "10 pairs of data/pairs_val.jsonl, their order drawn by seed 42" in ece.source
+    wrong = [score for score in scores["train"] if score.chosen_reward < score.rejected_reward - 1e-4]
+    assert told.train.wrong == len(wrong)
+    margins = [pair.chosen - pair.rejected for pair in told.train.worst]
+    assert margins == sorted(score.chosen_reward - score.rejected_reward for score in wrong)
+    assert sum(told.train.chosen.counts) == sum(told.train.margins.counts) == 30
+    built = "LoRA rank 4 on all blocks" if adapter == "lora" else "all weights"
+    assert found["reward.architecture"].text == f"Llama, a linear score on the last token, {built}, from models/tiny"
     saved = found["reward.checkpoint_saved"]
     assert (saved.text, saved.inputs.keys()) == ("checkpoints/reward", {"checkpoints/reward"})
     assert all(fact.run == run.id and fact.source for fact in found.values())
@@ -100,7 +116,7 @@ def test_what_a_run_leaves(place: tuple[Workspace, Database], adapter: str) -> N
     for path in (*(space.root / "outputs").rglob("*"), *(space.checkpoints / "reward").rglob("*")):
         assert path.stat().st_mode & 0o077 == 0, path
     kept = {artifact.kind for artifact in artifacts.of_run(db, run.id)}
-    assert {"checkpoint", "model", "scores"} <= kept
+    assert {"checkpoint", "model", "scores", "summary"} <= kept
 
 
 def test_gates_and_checklist_of_stage_4(place: tuple[Workspace, Database]) -> None:
