@@ -325,6 +325,9 @@ class EvalConfig(Section):
             found["perplexity.validation_file"] = self.perplexity.validation_file
         if "samples" in parts and self.samples.prompts_file is not None:
             found["samples.prompts_file"] = self.samples.prompts_file
+            found["model.baseline"] = self.model.baseline
+            if self.model.base is not None:
+                found["model.base"] = self.model.base
         preference = self.alignment_evaluation.preference_validation
         if {"preference", "win_rate", "final"} & set(parts):
             found["alignment_evaluation.preference_validation.test_set"] = preference.test_set

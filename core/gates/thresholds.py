@@ -19,6 +19,7 @@ from core.text import one_line, printable
 from core.workspace import Workspace, templates
 
 FILE = "gates.yaml"
+DPO_FILE = "dpo_config.yaml"
 
 Op = Literal["≥", "≤", ">", "<"]
 
@@ -89,12 +90,15 @@ class _Threshold(Section):
     threshold: Number = Field(description="The bound.")
 
 
-def load_gates(workspace: Workspace | None = None, config: Mapping[str, Any] | None = None) -> list[Gate]:
+def load_gates(
+    workspace: Workspace | None = None, config: Mapping[str, Any] | None = None, file: str | None = None
+) -> list[Gate]:
     """The gates of `configs/gates.yaml`, in the order of the file.
 
     Args:
         workspace: without one the gates are those of the templates.
-        config: a DPO configuration that takes the place of `dpo_config.yaml` in thresholds, such as a run's own.
+        config: a configuration that takes the place of `file` in thresholds, such as a run's own.
+        file: the name of a file beside gates.yaml; without one `dpo_config.yaml`.
 
     Raises:
         UserError: an error in the file, or in a key that a threshold refers to, with file, line and key.
@@ -103,6 +107,7 @@ def load_gates(workspace: Workspace | None = None, config: Mapping[str, Any] | N
     if not (folder / FILE).exists():
         raise UserError(f"{folder / FILE} does not exist: 'dpotui init {folder.parent}' puts the template there")
     document = read(folder / FILE)
+    own = {} if config is None else {file or DPO_FILE: config}
     entries = document.value.get("gates")
     if not isinstance(entries, list) or set(document.value) != {"gates"}:
         raise UserError(
@@ -112,7 +117,7 @@ def load_gates(workspace: Workspace | None = None, config: Mapping[str, Any] | N
     problems = []
     for index in range(len(entries)):
         try:
-            gate = _gate(document, index, folder, config)
+            gate = _gate(document, index, folder, own)
             if gate is None:
                 continue
         except UserError as error:
@@ -127,12 +132,12 @@ def load_gates(workspace: Workspace | None = None, config: Mapping[str, Any] | N
     return found
 
 
-def _gate(document: Document, index: int, folder: Path, config: Mapping[str, Any] | None) -> Gate | None:
+def _gate(document: Document, index: int, folder: Path, own: Mapping[str, Mapping[str, Any]]) -> Gate | None:
     at = ("gates", index)
     entry = validate(document, _Entry, at)
     if isinstance(entry.threshold, Mapping):
         reference = validate(document, _Reference, (*at, "threshold"))
-        threshold = _referred(document.where((*at, "threshold")), reference, folder, config)
+        threshold = _referred(document.where((*at, "threshold")), reference, folder, own)
         if threshold is None:
             return None
     else:
@@ -153,11 +158,11 @@ def _gate(document: Document, index: int, folder: Path, config: Mapping[str, Any
     )
 
 
-def _referred(where: str, reference: _Reference, folder: Path, config: Mapping[str, Any] | None) -> float | None:
-    """The number that a threshold refers to; None where it is not there and need not be."""
+def _referred(where: str, reference: _Reference, folder: Path, own: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """The number that a threshold refers to, in a file or in what stands for it; None where it need not be there."""
     path = tuple(reference.key.split("."))
-    if config is not None and reference.file == "dpo_config.yaml":
-        document = Document("the run's configuration", dict(config))
+    if reference.file in own:
+        document = Document("the run's configuration", dict(own[reference.file]))
     elif reference.optional and not (folder / reference.file).exists():
         return None
     else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from core.gates.thresholds import Gate, load_gates
+from core.gates.thresholds import DPO_FILE, Gate, load_gates
 from core.store import Database, facts, files, transaction
 from core.store.facts import Fact
 from core.store.runs import Run
@@ -19,8 +19,10 @@ Verdict = Literal["PASS", "FAIL", "UNKNOWN", "STALE"]
 
 # Facts and gates in one of these differ from shares by a factor of 100.
 _PERCENT = ("%", "points")
+# The section of a run's configuration that holds targets -> the file that gates.yaml has them from.
+_OWN = {"constraints": DPO_FILE, "quality_thresholds": "eval_config.yaml"}
 # Units of what is counted.
-_COUNTS = ("pairs", "prompts", "responses")
+_COUNTS = ("pairs", "prompts", "responses", "benchmarks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ def evaluate_run(db: Database, workspace: Workspace, run: Run, stage: int | None
     What a gate needs and the run does not measure itself (the data's gap) is taken from the newest facts.
     """
     wanted = run.stage if stage is None else stage
-    constraints = run.config.get("constraints")
-    gates = [gate for gate in load_gates(workspace, run.config if constraints else None) if gate.stage == wanted]
+    own = next((file for section, file in _OWN.items() if run.config.get(section)), None)
+    gates = [gate for gate in load_gates(workspace, run.config if own else None, own) if gate.stage == wanted]
     prefixes = {name.split(".")[0] for name in facts.of_run(db, run.id)} | {_PREFIX[wanted]}
     others = {name: fact for name, fact in facts.latest(db).items() if name.split(".")[0] not in prefixes}
     return _judge_all(db, workspace, gates, others | facts.of_run(db, run.id))
