@@ -44,7 +44,7 @@ def read_prompts(path: Path) -> Iterator[Prompt | BadRow]:
         UserError: the file cannot be read at all, or is empty.
     """
     for row in read_rows(path):
-        yield row if isinstance(row, BadRow) else _prompt(row)
+        yield row if isinstance(row, BadRow) else prompt_of(row)
 
 
 def load_prompts(path: Path, limit: int | None = None, shown: int = 20) -> Prompts:
@@ -77,7 +77,8 @@ def load_prompts(path: Path, limit: int | None = None, shown: int = 20) -> Promp
     return Prompts(path, tuple(found), rows, duplicates, beyond, dict(sorted(errors.items())), tuple(bad))
 
 
-def _prompt(row: Row) -> Prompt | BadRow:
+def prompt_of(row: Row) -> Prompt | BadRow:
+    """The prompt in a row, or why there is none."""
     try:
         return Prompt(row.line, _text(row))
     except Refused as refused:

@@ -6,30 +6,24 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from core.config import JudgeConfig, plan
+from core.config import JudgeConfig
 from core.config.judge import Judge
 from core.data.jsonl import BadRow
 from core.data.manifest import manifest_path, writing
 from core.errors import UserError
-from core.generation.endpoint import Endpoint
+from core.generation.asking import ask_all, open_judge, opinion_of
 from core.generation.groups import Group, Question, groups, questions
-from core.generation.judge_model import ModelJudge
 from core.generation.judge_report import Report, agreement_line
-from core.generation.judge_reward import RewardJudge
-from core.generation.judges import Asked, Asker, EndpointJudge
-from core.generation.pairing import Opinion, from_comparisons, from_rewards, from_scores
+from core.generation.judges import Asked, Asker
+from core.generation.pairing import Opinion
 from core.generation.refusals import refuse_changed, refuse_to_replace
-from core.generation.rubric import read_rubric
 from core.generation.verdicts import NAME, Said, Verdicts
-from core.models.device import use_device
-from core.models.load import load, resolve
-from core.models.reward_folder import load_reward
+from core.models.load import resolve
 from core.store import facts
 from core.store.facts import Fact
 from core.text import printable
@@ -40,8 +34,6 @@ from core.training.prepare import SHOWN, claim_output
 from core.workspace import write_private
 
 REPORT = "judge_report.json"
-# Questions that are looked at together, to batch those of like length.
-_WINDOW = 512
 # Seconds between two reports of progress.
 _EVERY = 0.5
 
@@ -137,11 +129,8 @@ class _Judging:
         def say(said: list[tuple[Question, Said]]) -> None:
             self._verdicts.append(name, said)
 
-        stream = self._asked(judge)
         try:
-            while window := list(islice(stream, _WINDOW)):
-                if any(question not in done for question, _ in window):
-                    asker.ask(window, done, say, self._between)
+            ask_all(asker, self._asked(judge), done, say, self._between)
             self._report(last=True)
         finally:
             asker.close()
@@ -149,25 +138,10 @@ class _Judging:
             mx.clear_cache()
 
     def _asker(self, name: str, judge: Judge, path: Path | None) -> Asker:
-        context = self._context
         try:
-            if judge.kind == "endpoint":
-                rubric = read_rubric(context.workspace.path(judge.rubric_file))
-                endpoint = Endpoint(judge)
-                context.log(f"{name}: asks {printable(judge.model)} at {printable(endpoint.host)}")
-                return EndpointJudge(judge, rubric, endpoint)
-            assert path is not None
-            dtype = use_device(plan(self._config.compute))
-            if judge.kind == "reward":
-                return RewardJudge(judge, load_reward(path, dtype=dtype, trust_remote_code=judge.trust_remote_code))
-            rubric = read_rubric(context.workspace.path(judge.rubric_file))
-            loaded = load(path, dtype=dtype, trust_remote_code=judge.trust_remote_code)
-            asker = ModelJudge(judge, rubric, loaded)
+            return open_judge(self._context.workspace, name, judge, path, self._config.compute, self._context.log)
         except UserError as error:
             raise UserError(f"judges.{name}: {error}") from error
-        template = "in its chat template" if asker.reads_chat else "as plain text"
-        context.log(f"{name}: {printable(judge.model)} is asked {template}")
-        return asker
 
     def _between(self) -> None:
         """Report, and do what was asked meanwhile. Ends the run by `Stopped`; all verdicts are on disk."""
@@ -203,11 +177,7 @@ class _Judging:
         tally = report.tallies[name].counts
         tally["asked"] += len(said)
         tally.update(one.why for one in said.values() if one.why)
-        if judge.kind == "reward":
-            return from_rewards(size, said)
-        if judge.ask == "scores":
-            return from_scores(size, said)
-        return from_comparisons(size, said, average_orders=judge.average_orders)
+        return opinion_of(judge, size, said)
 
     def _write(self, hashes: dict[str, str]) -> None:
         """Pairs with their manifest, the report, and what the record says."""
