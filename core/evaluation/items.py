@@ -18,6 +18,10 @@ FOLDER = "benchmarks"  # of an evaluation's folder
 Row = Mapping[str, Any]
 
 
+class Unmeasured(Exception):
+    """A benchmark cannot be measured here, for a reason that is safe to show: its fact says so, the others go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One benchmark.
