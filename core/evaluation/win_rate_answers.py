@@ -1,0 +1,120 @@
+"""Both models answer the same held-out prompts: kept as they come, and in the end the file that judges and people read.
+
+Rows of answers.jsonl have the form of candidates, the policy's answer first. Decoding and random numbers are those of
+`core.evaluation.decoding`: the same prompt has the same numbers under both models, so that two equal models answer
+alike, and a run that was killed goes on to the same tokens.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from core.config.evaluate import PreferenceValidation
+from core.data.tokenize import TemplateRefusal, Tokens, prompt_ids, refuse_unknown_tokens
+from core.evaluation.decoding import decoded
+from core.evaluation.rows import Rows, write_lines
+from core.evaluation.session import Session
+from core.evaluation.win_rate_compared import ANSWERS, BASELINE, POLICY
+from core.evaluation.win_rate_prompts import HeldOut
+from core.generation.candidates_pass import response_text
+from core.generation.draw import NotNumbers, Settings, stream
+from core.models.load import LanguageModel
+from core.text import one_line, printable
+from core.training.prepare import SHOWN
+
+PARTS = "answers.parts.jsonl"
+
+
+def answer(
+    session: Session, settings: PreferenceValidation, prompts: Sequence[HeldOut], stretches: int
+) -> Counter[str]:
+    """Have both models answer, and write answers.jsonl; how many prompts were left out, by the reason."""
+    model = session.config.model
+    models = {POLICY: model.final, BASELINE: model.baseline}
+    left_out: Counter[str] = Counter()
+    with Rows(session.folder / PARTS) as found:
+        for number, (who, name) in enumerate(models.items()):
+            # What the policy could not be asked is no comparison: the baseline is not asked it either.
+            asked = [p for p in prompts if who == POLICY or found[POLICY, p.line]["text"] is not None]
+            if any((who, prompt.line) not in found for prompt in asked):
+                with session.using(name) as loaded:
+                    _answer(session, settings, loaded, who, name, asked, found, (number, stretches))
+        both = []
+        for prompt in prompts:
+            told = {who: found[who, prompt.line] for who in models if (who, prompt.line) in found}
+            why = next((one["why"] for one in told.values() if one["text"] is None), None)
+            if why is not None:
+                left_out[why] += 1
+                continue
+            responses = [{"model": models[who], "recipe": who, **one} for who, one in told.items()]
+            both.append(
+                {"line": prompt.line, "category": prompt.category, "prompt": prompt.prompt, "responses": responses}
+            )
+    write_lines(session.folder / ANSWERS, both)
+    return left_out
+
+
+def _answer(
+    session: Session,
+    settings: PreferenceValidation,
+    loaded: LanguageModel,
+    who: str,
+    name: str,
+    prompts: Sequence[HeldOut],
+    found: Rows,
+    share: tuple[int, int],
+) -> None:
+    """One model answers what it has not answered yet."""
+    asked: list[tuple[HeldOut, list[int]]] = []
+    left_out = 0
+    for prompt in prompts:
+        ids, why, words = _ids(settings, loaded, prompt)
+        if ids:
+            asked.append((prompt, ids))
+            continue
+        left_out += 1
+        if left_out <= SHOWN and (who, prompt.line) not in found:
+            session.context.log(
+                f"left out: {printable(settings.test_set)}:{prompt.line}: {one_line(words, 200)}", "warning"
+            )
+        found.add([((who, prompt.line), {"text": None, "why": why})])
+    if left_out > SHOWN:
+        session.context.log(f"left out: {left_out} prompts that {printable(name)} cannot be asked", "warning")
+    known = [(who, prompt.line) in found for prompt, _ in asked]
+    session.stretch(f"answers of the {who}", len(asked), sum(known), share=share)
+    of = [(ids, stream("win rate", session.config.evaluation.seed, *ids)) for _, ids in asked]
+    try:
+        for rows in decoded(
+            loaded,
+            of,
+            known,
+            settings=Settings(settings.temperature, settings.top_p),
+            max_tokens=settings.max_tokens,
+            between=session.between,
+        ):
+            new = []
+            for place, row in rows.items():
+                prompt, ids = asked[place]
+                plain = isinstance(prompt.prompt, str) and not settings.apply_chat_template
+                text = response_text(loaded.tokenizer, ids if plain else [], row.tokens, row.finish)
+                new.append(((who, prompt.line), {"text": text, "finish": row.finish, "tokens": len(row.tokens)}))
+            found.add(new)
+            session.advance(sum(not known[place] for place in rows))
+    except NotNumbers:
+        raise session.no_numbers(name) from None
+    session.between()
+
+
+def _ids(settings: PreferenceValidation, loaded: LanguageModel, prompt: HeldOut) -> tuple[list[int], str, str]:
+    """The prompt's tokens; none, with the reason in a word and in a sentence, where it cannot be asked."""
+    try:
+        ids = prompt_ids(loaded.tokenizer, prompt.prompt, chat=settings.apply_chat_template)
+    except TemplateRefusal as refusal:
+        return [], "refused_by_the_chat_template", f"the chat template refuses it ({refusal})"
+    if not ids:
+        return [], "without_tokens", "the tokenizer leaves nothing of it"
+    if len(ids) > settings.max_prompt_length:
+        return [], "too_long", f"{len(ids)} tokens, more than max_prompt_length ({settings.max_prompt_length})"
+    refuse_unknown_tokens(Tokens(ids, ([],)), loaded.vocabulary)
+    return ids, "", ""
