@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": ("dpotui.commands.evaluate", "What a model can do, and whether its answers are preferred."),
     "gates": ("dpotui.commands.gates", "Enforce the quality gates of a stage."),
     "checklist": ("dpotui.commands.checklist", "Show, tick, export and import the checklists."),
+    "report": ("dpotui.commands.report", "The evaluation report, the decision, and whether a report still holds."),
     "score": ("dpotui.commands.score", "Log-probs or rewards of both responses of each pair under one model."),
     "runs": ("dpotui.commands.runs", "List, show, stop, pause and resume runs."),
     "engine": ("dpotui.commands.engine", "Execute queued runs of a workspace (started by itself when needed)."),

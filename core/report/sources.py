@@ -1,0 +1,449 @@
+"""Where the figures of a report come from: each is looked up by its key, when it is written and when it is verified."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args
+
+from core import checklist, gates
+from core.checklist import Item, ItemState
+from core.data.lineage import Node, lineage
+from core.errors import UserError
+from core.gates import GateResult
+from core.report.clean import HIDDEN, Cleaner, moment, secret_key, span
+from core.report.document import Bin, Figure, Key, Mood
+from core.report.numbers import NOTHING, interval, number, spark
+from core.report.success import Criterion, criteria
+from core.store import Database, benchmarks, decisions, engines, facts, files, metrics, runs
+from core.store.benchmarks import Result, Subject
+from core.store.decisions import Decision
+from core.store.facts import Fact
+from core.store.metrics import Summary
+from core.store.runs import Run
+from core.text import one_line
+from core.workspace import Workspace
+
+# What a report says of itself is not in it: its own hash cannot stand in it, and writing it once more must give the
+# same bytes.
+SELF = "eval.report"
+# Ranges of a curve, and characters of one that is written in blocks.
+BINS = 160
+_SPARK = 24
+_DIGITS = 16  # of a hash, as it is shown
+
+_VERDICTS: dict[str, Mood] = {"PASS": "good", "FAIL": "bad", "UNKNOWN": "warn", "STALE": "warn"}
+NOT_MEASURED = "not measured"
+
+
+class Gone(LookupError):
+    """There is no such thing any more."""
+
+
+class Sources:
+    """Reads runs.db and the files of a workspace once; what it says of them is of one moment."""
+
+    def __init__(self, db: Database, workspace: Workspace) -> None:
+        self.db = db
+        self.workspace = workspace
+        self.clean = Cleaner(workspace)
+        self._runs: dict[str, Run] = {}
+        self._summaries: dict[str, dict[str, Summary]] = {}
+        self._curves: dict[tuple[str, str], tuple[Bin, ...]] = {}
+        self._stale: dict[tuple[tuple[str, str], ...], str] = {}
+        self._hashes: dict[str, str | None] = {}
+        self._lineages: dict[str, list[Node]] = {}
+        self._kinds: dict[str, Callable[..., Figure]] = {
+            "fact": self.fact,
+            "gate": self.gate,
+            "tally": self.tally,
+            "benchmark": self.benchmark,
+            "run": self.run_figure,
+            "config": self.config,
+            "metric": self.metric,
+            "curve": self.curve,
+            "file": self.file,
+            "recorded": self.recorded,
+            "data": self.data,
+            "item": self.item,
+            "progress": self.progress,
+            "criterion": self.criterion,
+            "decision": self.decided,
+            "environment": self.environment,
+            "ratings": self.ratings,
+        }
+
+    def resolve(self, key: Key) -> Figure | None:
+        """The figure of a key as it is now; None where there is no such thing."""
+        made = self._kinds.get(str(key[0])) if key else None
+        if made is None:
+            return None
+        try:
+            return made(*key[1:])
+        except (LookupError, TypeError, ValueError, AttributeError, OSError, UserError, sqlite3.Error):
+            # A key may come from a file that anybody wrote.
+            return None
+
+    # What is read once
+
+    @cached_property
+    def facts(self) -> dict[str, Fact]:
+        return {name: fact for name, fact in facts.latest(self.db).items() if name != SELF}
+
+    @cached_property
+    def gates(self) -> dict[tuple[int, str], GateResult]:
+        return {(result.gate.stage, result.gate.name): result for result in gates.evaluate(self.db, self.workspace)}
+
+    @cached_property
+    def roots(self) -> list[Item]:
+        return checklist.load_tree(self.workspace)
+
+    @cached_property
+    def items(self) -> dict[str, Item]:
+        return {item.id: item for item in self.leaves(self.roots)}
+
+    @cached_property
+    def states(self) -> dict[str, ItemState]:
+        return checklist.states(self.db, self.workspace, self.roots)
+
+    @cached_property
+    def decision(self) -> Decision | None:
+        return decisions.latest(self.db)
+
+    @cached_property
+    def criteria(self) -> list[Criterion]:
+        return criteria(self)
+
+    @cached_property
+    def reports(self) -> set[str]:
+        """Files that reports were written to, which are no evidence within one."""
+        return {path for fact in facts.history(self.db, SELF) for path in fact.inputs}
+
+    def results(self, subject: Subject) -> dict[str, Result]:
+        return self._results[subject]
+
+    @cached_property
+    def _results(self) -> dict[str, dict[str, Result]]:
+        return {subject: benchmarks.latest(self.db, subject) for subject in get_args(Subject)}
+
+    @staticmethod
+    def leaves(roots: list[Item]) -> Iterator[Item]:
+        """The items that can be ticked, without the one that this report ticks."""
+        return (item for root in roots for item in root.walk() if item.leaf and item.id != SELF)
+
+    def run(self, run_id: str) -> Run:
+        if run_id not in self._runs:
+            self._runs[run_id] = runs.get(self.db, run_id)
+        return self._runs[run_id]
+
+    def summary(self, run_id: str) -> dict[str, Summary]:
+        if run_id not in self._summaries:
+            self._summaries[run_id] = metrics.summary(self.db, run_id)
+        return self._summaries[run_id]
+
+    def bins(self, run_id: str, name: str) -> tuple[Bin, ...]:
+        key = (run_id, name)
+        if key not in self._curves:
+            found = metrics.decimated(self.db, run_id, name, BINS)
+            self._curves[key] = tuple(Bin(*each) for each in found)
+        return self._curves[key]
+
+    def lineage(self, path: str) -> list[Node]:
+        """The lineage of a file of data; empty where it has none."""
+        if path not in self._lineages:
+            try:
+                self._lineages[path] = lineage(self.workspace.path(path), self._digest)
+            except UserError:
+                self._lineages[path] = []
+        return self._lineages[path]
+
+    def _digest(self, path: Path) -> str | None:
+        return self.hash(self.workspace.relative(path))
+
+    def hash(self, path: str) -> str | None:
+        """The hash of a file or model folder as it lies there now."""
+        if path not in self._hashes:
+            try:
+                self._hashes[path] = files.sha256(self.db, self.workspace, path)
+            except (UserError, OSError, ValueError):
+                self._hashes[path] = None
+        return self._hashes[path]
+
+    def stale(self, fact: Fact) -> str:
+        key = tuple(sorted(fact.inputs.items()))
+        if key not in self._stale:
+            try:
+                self._stale[key] = self.clean(files.stale_reason(self.db, self.workspace, fact) or "")
+            except (UserError, OSError, ValueError) as error:
+                self._stale[key] = self.clean(error)
+        return self._stale[key]
+
+    # Figures, by their keys
+
+    def fact(self, name: str, part: str = "value") -> Figure:
+        key: Key = ("fact", name, part)
+        fact = self.facts.get(name)
+        if fact is None or fact.value is None:
+            shown = NOT_MEASURED if part == "value" else NOTHING
+            return Figure(key, shown, shown, mood="warn" if part == "value" else "")
+        stale = self.stale(fact)
+        match part:
+            case "value":
+                words = self.clean(fact.text, 120) if fact.text else _yes_or_number(fact)
+                return Figure(key, words, f"{fact.value!r} {fact.text or ''}", stale)
+            case "interval":
+                shown = interval(fact.low, fact.high)
+                return Figure(key, shown, f"{fact.low!r} {fact.high!r}", stale)
+            case "n":
+                return Figure(key, _count(fact.n), repr(fact.n), stale)
+            case "run":
+                return Figure(key, self.clean(fact.run or NOTHING), str(fact.run), stale)
+            case "time":
+                return Figure(key, moment(fact.time), repr(fact.time), stale)
+        raise Gone(part)
+
+    def gate(self, stage: int, name: str, part: str) -> Figure:
+        key: Key = ("gate", stage, name, part)
+        found = self.gates[stage, name]
+        stale = self.clean(found.reason) if found.verdict == "STALE" else ""
+        match part:
+            case "verdict":
+                return Figure(key, found.verdict, found.verdict, stale, _VERDICTS[found.verdict])
+            case "value":
+                shown = found.shown if found.value is not None else NOTHING
+                return Figure(key, shown, repr(found.value), stale)
+            case "interval":
+                return Figure(key, interval(found.low, found.high), f"{found.low!r} {found.high!r}", stale)
+            case "n":
+                return Figure(key, _count(found.n), repr(found.n), stale)
+            case "target":
+                return Figure(key, found.gate.target, f"{found.gate.op}{found.gate.threshold!r}")
+            case "run":
+                return Figure(key, self.clean(found.run or NOTHING), str(found.run), stale)
+            case "time":
+                return Figure(key, moment(found.time), repr(found.time), stale)
+        raise Gone(part)
+
+    def tally(self, verdict: str) -> Figure:
+        """How many gates have a verdict; of "criteria", how many are met."""
+        if verdict == "criteria":
+            met = sum(each.met for each in self.criteria)
+            whole = bool(self.criteria) and met == len(self.criteria)
+            shown = f"{met} of {len(self.criteria)}"
+            return Figure(("tally", verdict), shown, shown, mood="good" if whole else "warn")
+        count = sum(result.verdict == verdict for result in self.gates.values())
+        return Figure(("tally", verdict), str(count), str(count))
+
+    def benchmark(self, subject: str, name: str, part: str) -> Figure:
+        key: Key = ("benchmark", subject, name, part)
+        found = self._results[subject].get(name)
+        if found is None:
+            shown = NOT_MEASURED if part == "value" else NOTHING
+            return Figure(key, shown, shown, mood="warn" if part == "value" else "")
+        match part:
+            case "value":
+                return Figure(key, number(found.value), repr(found.value))
+            case "stderr":
+                return Figure(key, number(found.stderr), repr(found.stderr))
+            case "interval":
+                return Figure(key, interval(found.low, found.high), f"{found.low!r} {found.high!r}")
+            case "n":
+                return Figure(key, _count(found.n), repr(found.n))
+            case "chance":
+                return Figure(key, number(found.chance), repr(found.chance))
+            case "run":
+                return Figure(key, self.clean(found.run), found.run)
+        raise Gone(part)
+
+    def run_figure(self, run_id: str, part: str) -> Figure:
+        key: Key = ("run", run_id, part)
+        run = self.run(run_id)
+        match part:
+            case "state":
+                mood: Mood = "good" if run.state == "finished" else "warn"
+                return Figure(key, run.state, run.state, mood=mood)
+            case "who":
+                return Figure(key, self.clean(run.who, 60) or "not recorded", run.who)
+            case "started":
+                return Figure(key, moment(run.started), repr(run.started))
+            case "took":
+                known = run.started is not None and run.ended is not None
+                took = (run.ended or 0.0) - (run.started or 0.0)
+                return Figure(key, span(took) if known else NOTHING, f"{run.started!r} {run.ended!r}")
+            case "steps":
+                return Figure(key, f"{run.step} of {run.steps}" if run.steps else NOTHING, f"{run.step} {run.steps}")
+            case "seed":
+                return Figure(key, str(run.seed), str(run.seed))
+        raise Gone(part)
+
+    def config(self, run_id: str, name: str) -> Figure:
+        key: Key = ("config", run_id, name)
+        flat = flattened(self.run(run_id).config)
+        if name not in flat:
+            return Figure(key, NOTHING, NOTHING)
+        raw = json.dumps(flat[name], sort_keys=True)
+        return Figure(key, self.setting(name, flat[name]), hashlib.sha256(raw.encode()).hexdigest()[:_DIGITS])
+
+    def setting(self, name: str, value: Any) -> str:
+        """A value of a configuration as it is shown."""
+        if secret_key(name) and value is not None:
+            return HIDDEN
+        return self.clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 80)
+
+    def metric(self, run_id: str, name: str, part: str) -> Figure:
+        key: Key = ("metric", run_id, name, part)
+        found = self.summary(run_id)[name]
+        value = {"first": found.first, "last": found.last, "low": found.low, "high": found.high}
+        if part == "points":
+            return Figure(key, str(found.points), str(found.points))
+        return Figure(key, number(value[part]), repr(value[part]))
+
+    def curve(self, run_id: str, name: str, form: str) -> Figure:
+        """All points of a metric: in blocks ("spark"), or as the hash of what a chart draws ("data")."""
+        bins = self.bins(run_id, name)
+        if not bins:
+            raise Gone(name)
+        exact = json.dumps([[each.first, each.last, each.low, each.high, each.mean] for each in bins])
+        raw = hashlib.sha256(exact.encode()).hexdigest()[:_DIGITS]
+        if form == "data":
+            return Figure(("curve", run_id, name, form), raw, raw)
+        wide = max(1, math.ceil(len(bins) / _SPARK))
+        means = [bins[start : start + wide] for start in range(0, len(bins), wide)]
+        values = [math.fsum(each.mean / len(part) for each in part) for part in means]
+        return Figure(("curve", run_id, name, "spark"), spark(values), raw)
+
+    def file(self, path: str) -> Figure:
+        """The hash of a file or model folder of the workspace as it lies there now."""
+        key: Key = ("file", path)
+        if Path(path).is_absolute() or ".." in Path(path).parts or path.startswith("~"):
+            raise Gone(path)
+        digest = self.hash(path)
+        if digest is None:
+            return Figure(key, "gone", "gone", mood="warn")
+        return Figure(key, digest[:_DIGITS], digest)
+
+    def recorded(self, run_id: str, path: str) -> Figure:
+        """The hash that a file had when a run read it."""
+        digest = self.run(run_id).inputs.get(path)
+        return Figure(("recorded", run_id, path), digest[:_DIGITS] if digest else NOTHING, str(digest))
+
+    def data(self, path: str, index: int, part: str) -> Figure:
+        """A file of the lineage of a data set."""
+        key: Key = ("data", path, index, part)
+        if Path(path).is_absolute() or ".." in Path(path).parts or path.startswith("~"):
+            raise Gone(path)
+        node = self.lineage(path)[index]
+        match part:
+            case "state":
+                mood: Mood = "good" if node.state == "same" else "warn"
+                return Figure(key, node.state, node.state, mood=mood)
+            case "sha256":
+                digest = node.recorded
+                return Figure(key, digest[:_DIGITS] if digest else NOTHING, str(digest))
+            case "rows":
+                return Figure(key, _count(node.rows), repr(node.rows))
+        raise Gone(part)
+
+    def item(self, item_id: str, part: str) -> Figure:
+        key: Key = ("item", item_id, part)
+        self.items[item_id]
+        state = self.states[item_id]
+        stale = self.clean(state.why) if state.verdict == "STALE" else ""
+        match part:
+            case "state":
+                shown = "done" if state.state == "done" else "open"
+                return Figure(key, shown, shown, stale, "good" if shown == "done" else "")
+            case "verdict":
+                return Figure(
+                    key, state.verdict or NOTHING, str(state.verdict), stale, _VERDICTS.get(state.verdict or "", "")
+                )
+            case "value":
+                shown = self.clean(", ".join(value or NOTHING for value in state.values) or state.value or NOTHING, 120)
+                return Figure(key, shown, repr((state.values, state.value)), stale)
+            case "by":
+                return Figure(key, self.clean(state.by or NOTHING, 60), str(state.by), stale)
+            case "time":
+                return Figure(key, moment(state.time), repr(state.time), stale)
+        raise Gone(part)
+
+    def progress(self, root: str) -> Figure:
+        """Items of a checklist that are done, of how many."""
+        node = next(each for each in self.roots if each.id == root)
+        found = [self.states[item.id] for item in self.leaves([node])]
+        done = sum(state.state == "done" for state in found)
+        return Figure(("progress", root), f"{done} of {len(found)}", f"{done} {len(found)}")
+
+    def criterion(self, name: str, when: str = "now") -> Figure:
+        """Whether a criterion is met, now or when it was decided ("then")."""
+        if when == "then":
+            items = self.decision.criteria.get("items", []) if self.decision else []
+            said = next((bool(item["met"]) for item in items if item["name"] == name), None)
+            words = {True: "met", False: "not met", None: NOTHING}[said]
+            return Figure(("criterion", name, when), words, words)
+        found = next((each for each in self.criteria if each.name == name), None)
+        if found is None:
+            raise Gone(name)
+        shown = "met" if found.met else "not met"
+        return Figure(("criterion", name), shown, shown, mood="good" if found.met else "bad")
+
+    def decided(self, part: str) -> Figure:
+        key: Key = ("decision", part)
+        made = self.decision
+        if made is None:
+            return Figure(key, "no decision yet", "none", mood="warn")
+        match part:
+            case "choice":
+                return Figure(key, made.choice, made.choice)
+            case "who":
+                return Figure(key, self.clean(made.who, 60), made.who)
+            case "time":
+                return Figure(key, moment(made.time), repr(made.time))
+            case "note":
+                return Figure(key, self.clean(made.note, 2000), made.note)
+            case "run":
+                return Figure(key, self.clean(made.run or NOTHING), str(made.run))
+            case "against":
+                named = ", ".join(self.clean(name, 60) for name in made.against) or NOTHING
+                return Figure(key, named, repr(made.against))
+        raise Gone(part)
+
+    def environment(self, run_id: str, name: str) -> Figure:
+        """What an engine recorded of the machine and versions it executed a run with."""
+        run = self.run(run_id)
+        found = engines.environment(self.db, run.engine) if run.engine is not None else {}
+        value = found.get(name)
+        return Figure(("environment", run_id, name), self.clean(value or "not recorded", 100), str(value))
+
+    def ratings(self, criterion: str, part: str) -> Figure:
+        """Marks by people, of all files together."""
+        sql = "SELECT count(mark), avg(mark), count(DISTINCT who) FROM ratings WHERE undone = 0 AND criterion = ?"
+        count, mean, raters = self.db.execute(sql, [criterion]).fetchone()
+        shown = {"n": str(count), "mean": number(mean), "raters": str(raters)}[part]
+        return Figure(("ratings", criterion, part), shown, repr({"n": count, "mean": mean, "raters": raters}[part]))
+
+
+def flattened(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """A configuration as `section.key` and its value."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{before}{one_line(str(key), 60)}"
+        if isinstance(value, Mapping) and value:
+            found |= flattened(value, f"{name}.")
+        else:
+            found[name] = value
+    return found
+
+
+def _count(n: int | None) -> str:
+    return NOTHING if n is None else str(n)
+
+
+def _yes_or_number(fact: Fact) -> str:
+    if not fact.unit and fact.n is None and fact.low is None and fact.value in (0.0, 1.0):
+        return "yes" if fact.value else "no"
+    return number(fact.value, fact.unit)
