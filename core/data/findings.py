@@ -50,6 +50,8 @@ _ALL = (
     Finding("key", "keys and secrets", "The text holds what looks like a key, token or password.", personal=True),
     Finding("leak", "leaks", "The prompt, or a near-duplicate of it, stands in more than one of the files."),
     Finding("contaminated", "contaminated", "The pair holds an item of a benchmark."),
+    Finding("low_reward", "low margins", "A reward model gave the pair a margin under the cut of the last filtering."),
+    Finding("reward_wrong", "wrong by reward", "The reward model gave the rejected response the higher reward."),
 )
 
 FINDINGS: dict[str, Finding] = {finding.kind: finding for finding in _ALL}

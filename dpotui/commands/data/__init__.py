@@ -11,6 +11,7 @@ COMMANDS = {
     "check": ("dpotui.commands.data.check", "Check a file line by line and measure it."),
     "gap": ("dpotui.commands.data.gap", "The preference gap, and where its scores come from."),
     "decontaminate": ("dpotui.commands.data.decontaminate", "Pairs that hold items of the benchmarks."),
+    "filter": ("dpotui.commands.data.filter", "Pairs that a reward model finds bad, and a copy without them."),
     "resolve": ("dpotui.commands.data.resolve", "Settle conflicting preferences."),
     "split": ("dpotui.commands.data.split", "Training, validation and test files without leaks."),
     "convert": ("dpotui.commands.data.convert", "Between formats: ours, TRL's, conversational, Anthropic's."),
