@@ -82,6 +82,8 @@ class StageHead(Lines):
         spans: list[Span] = [(" g ", "key"), (f"start {action.title}", ""), (f"  {action.config}", "dim")]
         if self._stage.number == VOTED_IN:
             spans += [("   a ", "key"), ("vote, blind", ""), ("   d ", "key"), ("data", "")]
+        if self._stage.number == COMPARED_IN:
+            spans += [("   a ", "key"), ("vote, blind", ""), ("   l ", "key"), ("lost", "")]
         return spans
 
     def _progress(self, snapshot: Snapshot, width: int) -> list[Span]:
@@ -120,6 +122,10 @@ _BESIDE = 180
 
 # The stage in which people vote.
 VOTED_IN = 2
+# The stage in which they vote on the answers of an evaluation.
+COMPARED_IN = 7
+# The stage in which people rate answers.
+RATED_IN = 7
 
 # What a run is followed by at a glance.
 _FOLLOWED = (
@@ -167,6 +173,8 @@ class StageScreen(TicksItems, CommandsRuns):
         Binding("left_square_bracket,left", "stage(-1)", "Last stage", show=False, priority=True, id="stage.last"),
         Binding("right_square_bracket,right", "stage(1)", "Next stage", show=False, priority=True, id="stage.next"),
         Binding("a", "vote", "Vote", tooltip="Vote on pairs or candidates, blind", id="stage.vote"),
+        Binding("l", "lost", "Lost", tooltip="Browse the comparisons that the policy lost", id="stage.lost"),
+        Binding("h", "rate", "Rate", tooltip="Rate answers by criteria, blind to the model", id="stage.rate"),
         Binding("d", "data", "Data", show=False, tooltip="Browse the data of this run, or of what g starts",
                 id="stage.data"),
     ]  # fmt: skip
@@ -320,7 +328,11 @@ class StageScreen(TicksItems, CommandsRuns):
             # The arrows move the cursor where one is typing.
             return not isinstance(self.focused, Input)
         if action == "vote":
-            return self.stage == VOTED_IN
+            return self.stage in (VOTED_IN, COMPARED_IN)
+        if action == "lost":
+            return self.stage == COMPARED_IN
+        if action == "rate":
+            return self.stage == RATED_IN
         if action == "data":
             return STAGES[self.stage].action is not None
         return super().check_action(action, parameters)
@@ -358,16 +370,32 @@ class StageScreen(TicksItems, CommandsRuns):
 
         return load_config(self.bench.workspace.path(action.config), RUN_CONFIGS[action.model]).model_dump()
 
+    async def action_lost(self) -> None:
+        from dpotui.results import win_rate
+
+        await win_rate.open_lost(self.bench, self.run_in_hand())
+
     def action_vote(self) -> None:
         # Read when it is asked for: what reads and counts votes is not needed to start.
         from dpotui.screens.vote import VoteScreen
         from dpotui.screens.vote_start import VoteStart
+
+        if self.stage == COMPARED_IN:
+            from dpotui.results import win_rate
+
+            win_rate.vote(self.bench, self.run_in_hand())
+            return
 
         def chosen(voting: Voting | None) -> None:
             if voting is not None:
                 self.app.push_screen(VoteScreen(voting))
 
         self.app.push_screen(VoteStart(), chosen)
+
+    def action_rate(self) -> None:
+        from dpotui.screens.rate import RateScreen, Rating
+
+        self.app.push_screen(RateScreen(Rating(run=self.run_in_hand())))
 
     @on(FindBar.Changed)
     def _find(self, event: FindBar.Changed) -> None:

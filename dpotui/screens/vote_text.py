@@ -15,7 +15,7 @@ from dpotui import diff
 from dpotui.diff import marked_share
 from dpotui.passage import Passage
 from dpotui.roles import Span
-from dpotui.widgets.lines import Lines
+from dpotui.widgets.noted import NotedLines
 
 # From this width on both responses are shown.
 WIDE = 120
@@ -24,23 +24,13 @@ _LONGEST_LINE = 120
 # Texts of which more than this differs are not marked unless somebody asks: all of it would be.
 _MOSTLY = 0.7
 _WHEEL = 3
-_LONGEST_NOTE = 1000
 
 
-class VoteText(Lines, can_focus=True):
-    """Scrolls the responses, or the prompt while that is shown whole.
-
-    It takes all keys and answers each before it looks at the next one: over a slow line they come in bursts, and in
-    the burst of a note no letter may be taken for a vote.
-    """
+class VoteText(NotedLines):
+    """Scrolls the responses, or the prompt while that is shown whole."""
 
     def __init__(self, noted: Callable[[str, bool | None], None]) -> None:
-        """
-        Args:
-            noted: called at once with a note as it is typed (None), is kept (True) or thrown away (False).
-        """
-        super().__init__()
-        self._noted = noted
+        super().__init__(noted)
         self.side: Literal["A", "B"] = "A"
         self.whole_prompt = False
         self._seen_both = False
@@ -55,42 +45,6 @@ class VoteText(Lines, can_focus=True):
         self._prompt_rows = 0
         self._more_prompt = False
         self._answer_rows = 0  # how many rows of responses are seen at once
-        self.note: str | None = None  # as far as it is typed; None while none is
-
-    async def on_key(self, event: events.Key) -> None:
-        event.stop()
-        event.prevent_default()
-        if self.app.screen is not self.screen:  # a dialog was opened by a key before this one
-            return
-        if self.note is not None:
-            self._type(event)
-            return
-        active = self.screen.active_bindings.get(event.key)
-        if active is not None and active.enabled:
-            await self.app.run_action(active.binding.action, active.node)
-
-    def on_paste(self, event: events.Paste) -> None:
-        event.stop()
-        if self.note is not None:
-            self._typed(self.note + " ".join(event.text.split()))
-
-    def _type(self, event: events.Key) -> None:
-        assert self.note is not None
-        if event.key in ("enter", "escape"):
-            text, self.note = self.note.strip(), None
-            self._noted(text, event.key == "enter")
-        elif event.key == "backspace":
-            self._typed(self.note[:-1])
-        elif event.key == "ctrl+w":
-            self._typed(self.note.rstrip().rpartition(" ")[0])
-        elif event.key == "ctrl+u":
-            self._typed("")
-        elif event.is_printable and event.character:
-            self._typed(self.note + event.character)
-
-    def _typed(self, text: str) -> None:
-        self.note = text[:_LONGEST_NOTE]
-        self._noted(self.note, None)
 
     def tell(self, rows: Sequence[Span]) -> None:
         """Show these rows."""
