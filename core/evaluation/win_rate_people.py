@@ -8,7 +8,7 @@ from typing import Any
 
 from core.config import EvalConfig
 from core.data.messages import text_key
-from core.data.votes import agreement_of, votes_on, votes_words
+from core.data.votes import agreement_of, record_facts, votes_on, votes_words
 from core.errors import UserError
 from core.evaluation.win_rate_compared import ANSWERS, BASELINE, OPEN, POLICY, Compared, read_answers, settle
 from core.evaluation.win_rate_results import conclude, read_figures
@@ -93,15 +93,24 @@ def evaluation_of(db: Database, file: str) -> Run | None:
     return next((run for run in runs.listing(db, kind="evaluate") if f"{run.output_dir}/{ANSWERS}" == file), None)
 
 
-def recounted(db: Database, workspace: Workspace, file: str) -> list[str] | None:
-    """For who ends voting on a file: what it comes to where the file is of an evaluation; None where it is of none."""
+def record_votes(db: Database, workspace: Workspace, file: str) -> str | None:
+    """For who ends voting: what the votes on a file come to, as facts. On the answers of an evaluation they are its win
+    rate, and say nothing of the preference data; on any other file they are counted as `core.data.votes` does.
+
+    Returns:
+        The win rate in words; None of any other file.
+
+    Raises:
+        UserError: nobody has voted on it.
+    """
     run = evaluation_of(db, file)
     if run is None:
+        record_facts(db, workspace, file)
         return None
     try:
-        return recount(db, workspace, run)
+        return recount(db, workspace, run)[0]
     except UserError as error:
-        return [str(error)]
+        return str(error)
 
 
 def _majority(tally: Tally) -> float:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
 from core.config import EvalConfig, load_config
 from core.engine.client import reap, submit
-from core.store import open_store
+from core.errors import UserError
+from core.store import Database, open_store, runs
+from core.text import printable
+from core.workspace import Workspace
 from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, workspace_of
 
 
@@ -18,6 +22,7 @@ from dpotui.commands.launch import launch, launch_options, refuse_both, requeue,
 @click.option("--only", "parts", multiple=True, metavar="PART", help="Only this part; may be given several times.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: evaluation.seed=7")
 @click.option("--resume", metavar="RUN", help="Go on with a stopped, failed or interrupted run.")
+@click.option("--recount", metavar="RUN", help="Count the votes of people on the answers of an evaluation, and leave.")
 @launch_options
 def command(
     config_path: Path | None,
@@ -25,6 +30,7 @@ def command(
     parts: tuple[str, ...],
     overrides: tuple[str, ...],
     resume: str | None,
+    recount: str | None,
     detach: bool,
     in_process: bool,
     as_json: bool,
@@ -38,6 +44,11 @@ def command(
     workspace = workspace_of(config_path, folder)
     refuse_both(detach, in_process)
     db = open_store(workspace.database)
+    if recount is not None:
+        if resume is not None or config_path is not None or baseline or parts or overrides:
+            raise UserError("--recount counts votes on what a run has written: it takes no other option but --json")
+        _recount(workspace, db, recount, as_json)
+        return
     reap(workspace, db)
     given = list(overrides)
     if baseline:
@@ -51,3 +62,16 @@ def command(
         config = load_config(path, EvalConfig, given)
         run = submit(workspace, db, "evaluate", config, config_path=str(path))
     launch(workspace, db, run.id, from_start=resume is None, detach=detach, in_process=in_process, as_json=as_json)
+
+
+def _recount(workspace: Workspace, db: Database, wanted: str, as_json: bool) -> None:
+    """What the votes on an evaluation's answers come to now."""
+    from core.evaluation import win_rate_people, win_rate_results
+
+    run = runs.get(db, wanted)
+    lines = win_rate_people.recount(db, workspace, run)
+    if as_json:
+        assert run.output_dir is not None
+        click.echo(json.dumps(win_rate_results.read_figures(workspace.path(run.output_dir)), indent=2))
+    else:
+        click.echo("\n".join(map(printable, lines)))

@@ -327,14 +327,19 @@ class VoteScreen(ModalScreen[None]):
     async def _record(bench: Workbench, file: str) -> None:
         """What the votes come to, as facts; agreement takes a library that takes its time to load."""
 
-        def record() -> None:
+        from core.evaluation.win_rate_people import record_votes
+
+        def record() -> str | None:
             with closing(open_store(bench.workspace.database)) as db:
-                counting.record_facts(db, bench.workspace, file)
+                return record_votes(db, bench.workspace, file)
 
         try:
-            await asyncio.to_thread(record)
+            told = await asyncio.to_thread(record)
         except UserError as error:
             bench.say(str(error), "error")
+        else:
+            if told is not None:
+                bench.say(told)
         bench.written()
 
     def on_unmount(self) -> None:

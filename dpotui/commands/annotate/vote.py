@@ -49,12 +49,14 @@ def command(file: Path, annotator: str | None, seed: int | None, sample: int | N
     session = screen.session
     if session is None or not session.cast_here:
         return
-    from core.data.votes import record_facts, votes_words
+    from core.data.votes import facts_of, votes_words
+    from core.evaluation.win_rate_people import record_votes
 
     with closing(open_store(workspace.database)) as db:
-        facts = record_facts(db, workspace, session.file)
-    told = f"saved: {votes_words(session.cast_here)} of {session.who}; on the file there are {facts[0].text}"
-    click.echo(printable(told))
+        rate = record_votes(db, workspace, session.file)
+        on_file = facts_of(db, workspace, session.file)[0].text
+    told = f"saved: {votes_words(session.cast_here)} of {session.who}; on the file there are {on_file}"
+    click.echo(printable(told if rate is None else f"{told}\n{rate}"))
 
 
 def void(result: object) -> None:
