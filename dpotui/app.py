@@ -47,6 +47,7 @@ from dpotui.terminal import TerminalDriver, leave_on_signals
 
 if TYPE_CHECKING:
     from dpotui.screens.data import DataScreen
+    from dpotui.screens.report import ReportScreen
 
 Severity = Literal["information", "warning", "error"]
 
@@ -69,6 +70,13 @@ def _data_screen() -> DataScreen:
     return DataScreen()
 
 
+def _report_screen() -> ReportScreen:
+    """Read when it is gone to, as what it builds the report of."""
+    from dpotui.screens.report import ReportScreen
+
+    return ReportScreen()
+
+
 class Workbench(App[None]):
     TITLE = "dpotui"
     CSS_PATH = "workbench.tcss"
@@ -79,6 +87,7 @@ class Workbench(App[None]):
         "Runs": RunsScreen,
         "Data": _data_screen,
         "Hardware": HardwareScreen,
+        "Report": _report_screen,
     }
     DEFAULT_MODE = "Plan"
     COMMANDS = {WorkbenchCommands}  # noqa: RUF012 - declared so by App
@@ -91,6 +100,7 @@ class Workbench(App[None]):
         Binding("4", "mode('Runs')", "Runs", show=False, id="app.runs"),
         Binding("5", "mode('Data')", "Data", show=False, id="app.data"),
         Binding("7", "mode('Hardware')", "Hardware", show=False, id="app.hardware"),
+        Binding("8", "mode('Report')", "Report", show=False, id="app.report"),
         Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
         Binding("q", "leave", "Leave", id="app.leave"),
         Binding("ctrl+q,ctrl+c", "leave", "Leave", show=False, priority=True, id="app.leave-now"),

@@ -30,7 +30,7 @@ table{border-collapse:collapse;width:100%;font-size:.86rem;font-variant-numeric:
 th,td{text-align:left;vertical-align:top;padding:.28rem .6rem;border-bottom:1px solid var(--rule);
 unicode-bidi:isolate;overflow-wrap:break-word}
 th{background:var(--head);font-weight:600;white-space:nowrap}
-td{max-width:34rem}td:last-child{color:var(--dim);overflow-wrap:anywhere}.n{text-align:right;white-space:nowrap}
+td{max-width:34rem}td:last-child{min-width:9rem;color:var(--dim)}.n{text-align:right;white-space:nowrap}
 td:first-child{min-width:8rem;color:var(--ink)}
 .good{color:var(--good)}.bad{color:var(--bad);font-weight:600}.warn{color:var(--warn);font-weight:600}
 p.good,p.bad,p.warn{padding:.35rem .7rem;border-left:4px solid;background:var(--head)}
@@ -44,7 +44,7 @@ svg .limit-name{fill:var(--warn)}
 @media(max-width:40rem){body{padding:.8rem .6rem 3rem}th,td{padding:.25rem .4rem}}
 @media print{:root{--ink:#000;--dim:#333;--page:#fff;--rule:#bbb;--head:#f2f2f2;--good:#0b5;--bad:#a00;--warn:#850;
 --l0:#135;--l1:#a40}body{max-width:none;padding:0;font-size:10pt}nav{display:none}.wide{overflow:visible}
-table{font-size:7.5pt}td{max-width:none;overflow-wrap:anywhere}th{white-space:normal}tr,svg{break-inside:avoid}
+table{font-size:7.5pt}td:first-child,td:last-child{min-width:0}td{max-width:none;overflow-wrap:anywhere}th{white-space:normal}tr,svg{break-inside:avoid}
 h2{break-after:avoid}thead{display:table-header-group}.charts{grid-template-columns:1fr 1fr}}
 """.strip()
 

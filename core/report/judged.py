@@ -24,7 +24,7 @@ def decision(sources: Sources) -> Section:
         )
     else:
         rows = [row(name, sources.decided(part)) for name, part in _SIGNED]
-        blocks.append(table(("decision", "as signed"), rows))
+        blocks.append(table(("the decision", "as it was signed"), rows))
         if made.choice == "deploy" and made.unmet:
             words = cell("OVERRIDE: deployed against criteria that were not met: ", sources.decided("against"))
             blocks.append(Paragraph(words, "bad"))

@@ -60,7 +60,7 @@ def criteria(sources: Sources) -> list[Criterion]:
         state = sources.states[item.id]
         met = state.state == "done"
         who = {"fact": "its fact", "file": "a tick in the file"}.get(state.by or "", clean(state.by or "nobody", 40))
-        words = (f"by {who}" if met else "open") + (f": {clean(state.why, 160)}" if state.why else "")
+        words = (f"by {who}" if met else "not done") + (f": {clean(state.why, 160)}" if state.why else "")
         if met and state.override:
             words += " (against what was measured)"
         verdict = state.verdict or ("done" if met else "open")

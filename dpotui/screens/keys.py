@@ -19,6 +19,7 @@ _GROUPS = (
     ("Data", ("data",)),
     ("Pair", ("pair",)),
     ("Voting", ("vote",)),
+    ("Report", ("report",)),
     ("Lists", ("list", "card")),
     ("Everywhere", ("app", "screen")),
 )

@@ -14,7 +14,7 @@ from dpotui.stages import STAGES
 from dpotui.widgets.lines import Lines
 
 # By their keys.
-MODES = {"1": "Plan", "2": "Stage", "3": "Gates", "4": "Runs", "5": "Data", "7": "Hardware"}
+MODES = {"1": "Plan", "2": "Stage", "3": "Gates", "4": "Runs", "5": "Data", "7": "Hardware", "8": "Report"}
 
 
 class Status(Lines):
