@@ -12,6 +12,8 @@ from core.config.models import AUTO, Compute
 from core.config.section import MANY, Number, Section, Text, Whole, unit
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
+# Ends an answer; may be the end of a line.
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Part = Literal["benchmarks", "perplexity", "samples", "preference", "win_rate", "final"]
 Answer = Literal["exact", "contains", "regex", "numeric", "multiple_choice"]
 
@@ -112,7 +114,9 @@ class Benchmark(Section):
     max_tokens: Whole = Field(
         default=256, description="Longest answer that is generated.", ge=1, le=65536, json_schema_extra=unit("tokens")
     )
-    stop: list[Text] = Field(default_factory=list, description="Words that end an answer, beside those of a task.")
+    stop: list[Word] = Field(
+        default_factory=list, description="Texts that end an answer, beside those of a task.", max_length=32
+    )
     apply_chat_template: bool = Field(
         default=False, description="Ask as a user's message in the model's chat template."
     )

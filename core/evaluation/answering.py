@@ -117,6 +117,10 @@ class Answerer:
         """Tokens that the model has positions for."""
         return self._room
 
+    def tokens(self, text: str) -> int:
+        """How many tokens a text has."""
+        return len(self._encoded(text))
+
     def known(self, requests: Sequence[Likelihood | Completion]) -> int:
         """How many of these are answered on disk."""
         return sum(_key(self._kept, request) in self._kept for request in requests)
