@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.data.gap import find_scale
-from core.data.jsonl import BadRow, read_lines, row_in
+from core.data.jsonl import BadRow, read_lines, row_in, row_of
+from core.data.lines import open_regular
 from core.data.manifest import refuse_target, stamp, writing
 from core.data.messages import text_hash, text_key
 from core.data.outputs import refuse_overwriting
@@ -74,11 +75,13 @@ class Effect:
 
 @dataclass(slots=True)
 class ScoredFile:
-    """Pairs of a file with their margins, as arrays: a million of them are 60 MB."""
+    """Pairs of a file with their margins, as arrays: a million of them are 80 MB."""
 
     path: Path
     stamp: tuple[int, ...] | None
     lines: array[int] = field(default_factory=lambda: array("Q"))
+    offsets: array[int] = field(default_factory=lambda: array("q"))  # -1 where a row cannot be read by itself
+    lengths: array[int] = field(default_factory=lambda: array("Q"))
     places: array[int] = field(default_factory=lambda: array("Q"))  # number among all pairs of the file
     chosen: array[float] = field(default_factory=lambda: array("d"))
     rejected: array[float] = field(default_factory=lambda: array("d"))
@@ -138,6 +141,8 @@ def _name(found: ScoredFile, line: int, reason: str) -> None:
 
 def _add(found: ScoredFile, pair: Pair, place: int, chosen: float, rejected: float) -> None:
     found.lines.append(pair.line)
+    found.offsets.append(pair.offset)
+    found.lengths.append(max(0, pair.length))
     found.places.append(place)
     found.chosen.append(chosen)
     found.rejected.append(rejected)
@@ -249,18 +254,37 @@ class Example:
     pair: Pair
 
 
-def examples(ranking: Ranking, first: int, count: int) -> list[Example]:
-    """Pairs number `first` and on from the lowest margin, read from the file."""
-    ranks = range(first, min(first + count, len(ranking)))
-    lines = {ranking.scored.lines[ranking.order[rank]]: rank for rank in ranks}
-    found: dict[int, Example] = {}
-    for pair in read_pairs(ranking.scored.path):
-        if len(found) == len(lines):
-            break
-        if isinstance(pair, Pair) and pair.line in lines:
-            rank = lines[pair.line]
-            found[rank] = Example(pair.line, ranking.margins[rank], pair)
-    return [found[rank] for rank in ranks if rank in found]
+def examples(ranking: Ranking, first: int, count: int, *, scan: bool = True) -> list[Example]:
+    """Pairs number `first` and on from the lowest margin, read from the file.
+
+    Args:
+        scan: go through the file where a row cannot be read by itself (gzip, CSV, Parquet); else such pairs are left
+            out.
+
+    Raises:
+        UserError: the file is gone.
+    """
+    scored = ranking.scored
+    ranks = range(max(0, first), min(first + count, len(ranking)))
+    found: dict[int, Pair] = {}
+    lines: dict[int, int] = {}
+    with open_regular(scored.path, printable(str(scored.path))) as file:
+        for rank in ranks:
+            i = ranking.order[rank]
+            if scored.offsets[i] < 0:
+                lines[scored.lines[i]] = rank
+                continue
+            file.seek(scored.offsets[i])
+            row = row_of(scored.lines[i], file.read(scored.lengths[i]))
+            pair = row if isinstance(row, BadRow) else pair_of(row)
+            if isinstance(pair, Pair):
+                found[rank] = pair
+    for other in read_pairs(scored.path) if lines and scan else ():
+        if isinstance(other, Pair) and other.line in lines:
+            found[lines.pop(other.line)] = other
+            if not lines:
+                break
+    return [Example(found[rank].line, ranking.margins[rank], found[rank]) for rank in ranks if rank in found]
 
 
 @dataclass(frozen=True, slots=True)

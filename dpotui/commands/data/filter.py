@@ -27,6 +27,7 @@ from core.data.filtering import (
 )
 from core.data.held_out import Known, known
 from core.data.manifest import file_sha256
+from core.data.marking import mark
 from core.data.messages import Text, text_key
 from core.data.reward_cache import RewardCache, cache_path, model_hash
 from core.errors import UserError
@@ -110,7 +111,7 @@ def command(
                 done = write_filtered(ranking, gone, out, parameters(rule, reward, model), ticker)
             if here is not None:
                 run = record_filtered(here, done, file, reward, rule, model, started)
-                mark(here, ranking, gone)
+                mark(file, here.cache / "data", "low_reward", ranking.findings(gone), needed=False)
         worst = examples(ranking, 0, min(show, gone))
     if as_json:
         document = _document(ranking, rule, gone, reward, model, told, worst, done, run)
@@ -185,25 +186,6 @@ def record_filtered(
         inputs=hashes(workspace, [file, done.path, reward]),
     )  # fmt: skip
     return record(workspace, "filter", file, [fact], started)
-
-
-def mark(workspace: Workspace, ranking: Ranking, gone: int, *, needed: bool = False) -> bool:
-    """Mark the pairs that go in the index of their file, so that Data can show them.
-
-    Args:
-        needed: build an index where there is none.
-    """
-    from core.data.index import build, existing
-
-    folder, path = workspace.cache / "data", ranking.scored.path.absolute()
-    index = existing([path], folder)
-    if index is None and needed:
-        index = build([path], folder, rows_only=True)
-    if index is None:
-        return False
-    with index:
-        index.add_findings("low_reward", ranking.findings(gone))
-    return True
 
 
 # For programs
