@@ -107,6 +107,7 @@ class Answerer:
         room = loaded.config.get("max_position_embeddings")
         self._room = room if isinstance(room, int) and room > 0 else 1 << 30
         self._encode = lru_cache(maxsize=64)(self._encoded)
+        self._marks = lru_cache(maxsize=64)(self._special)
         self.why_not_shared = _obstacle(self._head, loaded) if sharing else "switched off"
         self._way: Any = None
         self.cut = 0
@@ -370,7 +371,7 @@ class Answerer:
                     row.finish = "stop"
         return bool(row.finish)
 
-    def _marks(self, stop: tuple[str, ...]) -> set[int]:
+    def _special(self, stop: tuple[str, ...]) -> set[int]:
         """Those of the words that are one special token, which is not seen in a text."""
         found = set()
         for word in stop:
