@@ -4,11 +4,13 @@
 #   make test [ARGS="-k store"]    the tests
 #   make lint                      style, types, contracts
 #   make bench [PROFILE=full]      the measurements of tests/benchmarks: runs.db, and DPO against its peers
-#   make lock                      resolve requirements.lock anew (needs uv)
+#   make lock                      resolve requirements.lock and requirements-eval.lock anew (needs uv)
 
 SHELL := /bin/sh
 PY := .venv/bin/python
 STAMP := .venv/.installed
+# The tests also want lm-evaluation-harness, which is 320 MB with all it needs; the demo does without.
+EVAL_STAMP := .venv/.installed-eval
 
 # The stamp holds the folder it was made in: an environment that was moved, or whose Python is gone, is made anew.
 USABLE := $(shell [ "`cat $(STAMP) 2>/dev/null`" = "`pwd`" ] && $(PY) -c "print('yes')" 2>/dev/null)
@@ -22,7 +24,7 @@ endif
 demo: $(STAMP)
 	@$(PY) -m dpotui demo $(ARGS)
 
-test: $(STAMP)
+test: $(EVAL_STAMP)
 	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
@@ -64,7 +66,18 @@ $(STAMP): pyproject.toml requirements.lock
 	fi; \
 	pwd > $(STAMP)
 
-# One lock for macOS and Linux and every Python from 3.11 on.
+# The whole of requirements.lock stands in it too, in the same versions: one file to install, with every hash.
+$(EVAL_STAMP): $(STAMP) requirements-eval.lock
+	@set -eu; \
+	echo "installing requirements-eval.lock"; \
+	if uv --version >/dev/null 2>&1; then uv pip install -q --python $(PY) -r requirements-eval.lock; \
+	else $(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-eval.lock; fi; \
+	pwd > $(EVAL_STAMP)
+
+# One lock for macOS and Linux and every Python from 3.11 on; the second one has the extra `eval` on top of the first.
 lock:
 	uv pip compile -q --universal --python-version 3.11 --group dev pyproject.toml --upgrade --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --group dev --extra eval pyproject.toml -c requirements.lock \
+	  --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	  -o requirements-eval.lock
