@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ from core.generation.candidates_plan import Pass, Slot
 from core.generation.decode import Decoder, Job, Row
 from core.generation.draw import stream
 from core.models.load import LanguageModel
+
+
+# Half a character at the end: of four bytes at most three are there. More of them were written so.
+_HALF = re.compile("\ufffd{1,3}\\Z")
 
 
 @dataclass(slots=True)
@@ -161,7 +166,7 @@ def response_text(tokenizer: Any, prompt: list[int], tokens: list[int], finish: 
         before: str = tokenizer.decode(prompt, skip_special_tokens=True)
         whole: str = tokenizer.decode([*prompt, *tokens], skip_special_tokens=True)
         text = whole[len(before) :] if whole.startswith(before) else text
-    return text.rstrip("\ufffd") if finish == "length" else text
+    return _HALF.sub("", text) if finish == "length" else text
 
 
 def longest(tokenizer: Any, prompts: tuple[Prompt, ...], chat: bool, limit: int) -> int:

@@ -18,6 +18,7 @@ EURO = ids("€")  # three bytes, a token each
         (ids("red<user>"), "length", "red"),
         ([*ids("5 "), *EURO], "length", "5 €"),
         ([*ids("5 "), *EURO[:2]], "length", "5 "),  # cut within a character
+        ([*ids("5 "), *EURO[:1] * 5], "length", "5 \ufffd\ufffd"),  # no half of one: so the model wrote
         (ids("<end>"), "stop", ""),
     ],
 )
