@@ -122,7 +122,8 @@ class Forgetful(nn.Module):
         return self.inner.layers
 
     def __call__(self, ids: mx.array, cache: Any = None) -> mx.array:
-        return self.inner(ids)
+        logits: mx.array = self.inner(ids)
+        return logits
 
 
 def test_a_model_that_cannot_share_is_run_whole(tmp_path: Path) -> None:
@@ -211,7 +212,7 @@ def test_a_resumed_run_answers_the_same_to_the_bit(tmp_path: Path, size: int) ->
     texts = [Completion(f"{HEADER}{question}", ("e",), 7) for question in QUESTIONS]
 
     def ask(path: Path, between: Callable[[], None]) -> tuple[list[Any], int]:
-        counted = []
+        counted: list[int] = []
         with Kept(path) as kept:
             answerer = Answerer(one, kept, batch_size=size, between=between, answered=counted.append)
             found = [*answerer.likelihoods(REQUESTS), *answerer.completions(texts)]
