@@ -6,7 +6,7 @@ import json
 
 from core.config.evaluate import STANDARD, Benchmark
 from core.errors import UserError
-from core.evaluation import items, own_benchmarks
+from core.evaluation import items, own_benchmarks, retention
 from core.evaluation.answering import Answerer
 from core.evaluation.items import Measured, Unmeasured
 from core.evaluation.kept import Kept
@@ -48,6 +48,7 @@ def run(session: Session) -> None:
         else:
             _record(session, name, benchmark, found)
     _domain(session)
+    _retained(session)
 
 
 def _measure(session: Session, name: str, benchmark: Benchmark, own: Own | None, share: tuple[int, int]) -> Measured:
@@ -114,6 +115,20 @@ def _chance(found: Measured) -> str:
     if not found.like_chance or found.chance is None:
         return ""
     return f"; not different from chance ({found.chance:.4g}): it cannot show a loss"
+
+
+def _retained(session: Session) -> None:
+    """Whichever of the two models was measured last, what is left of the baseline's abilities is said now."""
+    found = retention.record(session.context.db, session.context.workspace)
+    if found is None:
+        return
+    for one in found.compared:
+        if not one.counts:
+            session.context.log(f"retention without {one.name}: {one.why}", "warning")
+    for one in found.critical:
+        session.context.log(f"critical regression: {one.name} keeps {one.percent:.4g} % of the baseline's", "warning")
+    if found.percent is not None:
+        session.context.log(f"retention: {found.percent:.4g} % of the baseline, mean of {len(found.counted)}")
 
 
 def _domain(session: Session) -> None:

@@ -54,9 +54,10 @@ def packed(value: Any, depth: int = 0) -> Any:
         return int.__int__(value)
     if isinstance(value, float):
         return float.__float__(value)
-    for kind, name in ((list, "list"), (tuple, "tuple"), (set, "set"), (frozenset, "frozenset")):
+    kinds: tuple[tuple[Any, str], ...] = (list, "list"), (tuple, "tuple"), (set, "set"), (frozenset, "frozenset")
+    for kind, name in kinds:
         if isinstance(value, kind):
-            return {name: [packed(one, depth + 1) for one in kind.__iter__(value)]}  # type: ignore[attr-defined]
+            return {name: [packed(one, depth + 1) for one in kind.__iter__(value)]}
     if isinstance(value, dict):
         return {"dict": [[packed(key, depth + 1), packed(one, depth + 1)] for key, one in dict.items(value)]}
     if isinstance(value, bytes | bytearray):
@@ -66,13 +67,22 @@ def packed(value: Any, depth: int = 0) -> Any:
     if isinstance(value, Fraction | Decimal):
         return {type(value).__name__: str(value)}
     if hasattr(type(value), "__iter__"):
-        taken = []
+        taken: list[Any] = []
         for one in value:
             if len(taken) == MANY:
                 raise TypeError("the answer is an iterator without end")
             taken.append(packed(one, depth + 1))
         return {"iterator": taken}
     raise TypeError(f"the answer is a {type(value).__name__}, which cannot be held against anything")
+
+
+_MADE_OF: dict[str, Callable[[list[Any]], Any]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "iterator": iter,
+}
 
 
 def unpacked(told: Any) -> Any:
@@ -87,10 +97,7 @@ def unpacked(told: Any) -> Any:
         return complex(*map(float, value))
     if name in ("Fraction", "Decimal"):
         return (Fraction if name == "Fraction" else Decimal)(value)
-    make: Callable[[Any], Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset, "iterator": iter}[
-        name
-    ]
-    return make([unpacked(one) for one in value])
+    return _MADE_OF[name]([unpacked(one) for one in value])
 
 
 class Line:
@@ -267,8 +274,7 @@ class Program:
         if "error" in told:
             name, words = told["error"]
             kind = getattr(builtins, str(name), None)
-            known = isinstance(kind, type) and issubclass(kind, Exception) and kind is not UnicodeDecodeError
-            if known and kind is not UnicodeEncodeError and kind is not UnicodeTranslateError:
+            if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, UnicodeError):
                 raise kind(str(words))
             raise RuntimeError(f"{name}: {words}")
         return unpacked(told.get("answer"))
