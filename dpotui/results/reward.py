@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from core.errors import UserError
 from core.evaluation.reward_summary import Calibrated, Histogram, RewardSummary, Split, read_summary
 from core.intervals import difference
 from core.store import Database
@@ -14,6 +16,9 @@ from dpotui.results import Block
 from dpotui.roles import Span
 from dpotui.say import number, steps
 from dpotui.wrap import wrap
+
+if TYPE_CHECKING:
+    from dpotui.app import Workbench
 
 Line = list[Span]
 
@@ -31,6 +36,33 @@ def read(db: Database, workspace: Workspace, run: Run | None) -> Block | None:
         return None
     found = read_summary(workspace.path(run.output_dir))
     return None if found is None else Block(f"Reward model of {run.id}", lambda width: lines(found, width))
+
+
+async def open_wrong(bench: Workbench, run: Run | None) -> None:
+    """Browse the validation file, narrowed to the pairs that the model of this run gets most wrong."""
+    import asyncio
+
+    from core.data.marking import mark_lines
+    from dpotui.browse.narrowing import Narrowing
+
+    workspace = bench.workspace
+    try:
+        found = read_summary(workspace.path(run.output_dir)) if run is not None and run.output_dir else None
+        if found is None:
+            bench.say("no reward model is measured here yet: g trains one", "warning")
+            return
+        held, path = found.validation, workspace.path(found.validation.file)
+        if not held.worst:
+            bench.say(f"it is right on all {held.pairs} pairs of {held.file}")
+            return
+        details = {pair.line: f"chosen {pair.chosen:.3f}, rejected {pair.rejected:.3f}" for pair in held.worst}
+        known = await asyncio.to_thread(mark_lines, path, workspace.cache / "data", "reward_wrong", details)
+        if known < len(details):
+            bench.say(f"{held.file} changed since: {len(details) - known} of these lines hold no pair now", "warning")
+    except UserError as error:
+        bench.say(str(error), "error")
+        return
+    await bench.open_data(path, Narrowing(finding="reward_wrong"))
 
 
 def lines(found: RewardSummary, width: int) -> list[Sequence[Span]]:

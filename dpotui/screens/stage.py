@@ -82,8 +82,12 @@ class StageHead(Lines):
         spans: list[Span] = [(" g ", "key"), (f"start {action.title}", ""), (f"  {action.config}", "dim")]
         if self._stage.number == VOTED_IN:
             spans += [("   a ", "key"), ("vote, blind", ""), ("   d ", "key"), ("data", "")]
+        if self._stage.number == FILTERED_IN:
+            spans += [("   F ", "key"), ("filter pairs", ""), ("   W ", "key"), ("most wrong", "")]
         if self._stage.number == COMPARED_IN:
             spans += [("   a ", "key"), ("vote, blind", ""), ("   l ", "key"), ("lost", "")]
+        if self._stage.number == RATED_IN:
+            spans += [("   h ", "key"), ("rate, blind", "")]
         return spans
 
     def _progress(self, snapshot: Snapshot, width: int) -> list[Span]:
@@ -120,6 +124,8 @@ class StageHead(Lines):
 # From this width on results have room beside the charts; on a less wide screen they stand under them.
 _BESIDE = 180
 
+# The stage whose model filters pairs.
+FILTERED_IN = 4
 # The stage in which people vote.
 VOTED_IN = 2
 # The stage in which they vote on the answers of an evaluation.
@@ -174,7 +180,13 @@ class StageScreen(TicksItems, CommandsRuns):
         Binding("right_square_bracket,right", "stage(1)", "Next stage", show=False, priority=True, id="stage.next"),
         Binding("a", "vote", "Vote", tooltip="Vote on pairs or candidates, blind", id="stage.vote"),
         Binding("l", "lost", "Lost", tooltip="Browse the comparisons that the policy lost", id="stage.lost"),
-        Binding("h", "rate", "Rate", tooltip="Rate answers by criteria, blind to the model", id="stage.rate"),
+        # Of the tree, h folds; the priority is for stage 7 alone.
+        Binding("h", "rate", "Rate", priority=True, tooltip="Rate answers by criteria, blind to the model",
+                id="stage.rate"),
+        Binding("F", "low_quality", "Filter pairs", tooltip="Filter pairs of low quality by the reward model",
+                id="stage.filter"),
+        Binding("W", "wrong", "Most wrong", tooltip="Browse the pairs that the reward model gets most wrong",
+                id="stage.wrong"),
         Binding("d", "data", "Data", show=False, tooltip="Browse the data of this run, or of what g starts",
                 id="stage.data"),
     ]  # fmt: skip
@@ -332,7 +344,9 @@ class StageScreen(TicksItems, CommandsRuns):
         if action == "lost":
             return self.stage == COMPARED_IN
         if action == "rate":
-            return self.stage == RATED_IN
+            return self.stage == RATED_IN and not isinstance(self.focused, Input)
+        if action in ("low_quality", "wrong"):
+            return self.stage == FILTERED_IN
         if action == "data":
             return STAGES[self.stage].action is not None
         return super().check_action(action, parameters)
@@ -396,6 +410,19 @@ class StageScreen(TicksItems, CommandsRuns):
         from dpotui.screens.rate import RateScreen, Rating
 
         self.app.push_screen(RateScreen(Rating(run=self.run_in_hand())))
+
+    async def action_wrong(self) -> None:
+        from dpotui.results import reward
+
+        await reward.open_wrong(self.bench, self.run_in_hand())
+
+    def action_low_quality(self) -> None:
+        from dpotui.screens.filter import FilterScreen, filtering_of
+
+        try:
+            self.app.push_screen(FilterScreen(filtering_of(self.bench.workspace, self._config_in_hand())))
+        except UserError as error:
+            self.bench.say(str(error), "error")
 
     @on(FindBar.Changed)
     def _find(self, event: FindBar.Changed) -> None:
