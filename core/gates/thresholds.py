@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,15 +116,16 @@ def load_gates(
         )
     found: list[Gate] = []
     problems = []
+    other = cache(read)  # most thresholds refer to the same two files
     for index in range(len(entries)):
         try:
-            gate = _gate(document, index, folder, own)
+            gate = _gate(document, index, folder, own, other)
             if gate is None:
                 continue
         except UserError as error:
             problems.append(str(error))
             continue
-        if any((gate.stage, gate.name) == (other.stage, other.name) for other in found):
+        if any((gate.stage, gate.name) == (known.stage, known.name) for known in found):
             where = document.where(("gates", index, "name"))
             problems.append(f"{where}: stage {gate.stage} has another gate '{printable(gate.name)}': name it otherwise")
         found.append(gate)
@@ -132,12 +134,18 @@ def load_gates(
     return found
 
 
-def _gate(document: Document, index: int, folder: Path, own: Mapping[str, Mapping[str, Any]]) -> Gate | None:
+def _gate(
+    document: Document,
+    index: int,
+    folder: Path,
+    own: Mapping[str, Mapping[str, Any]],
+    other: Callable[[Path], Document],
+) -> Gate | None:
     at = ("gates", index)
     entry = validate(document, _Entry, at)
     if isinstance(entry.threshold, Mapping):
         reference = validate(document, _Reference, (*at, "threshold"))
-        threshold = _referred(document.where((*at, "threshold")), reference, folder, own)
+        threshold = _referred(document.where((*at, "threshold")), reference, folder, own, other)
         if threshold is None:
             return None
     else:
@@ -158,7 +166,13 @@ def _gate(document: Document, index: int, folder: Path, own: Mapping[str, Mappin
     )
 
 
-def _referred(where: str, reference: _Reference, folder: Path, own: Mapping[str, Mapping[str, Any]]) -> float | None:
+def _referred(
+    where: str,
+    reference: _Reference,
+    folder: Path,
+    own: Mapping[str, Mapping[str, Any]],
+    other: Callable[[Path], Document],
+) -> float | None:
     """The number that a threshold refers to, in a file or in what stands for it; None where it need not be there."""
     path = tuple(reference.key.split("."))
     if reference.file in own:
@@ -166,7 +180,7 @@ def _referred(where: str, reference: _Reference, folder: Path, own: Mapping[str,
     elif reference.optional and not (folder / reference.file).exists():
         return None
     else:
-        document = read(folder / reference.file)
+        document = other(folder / reference.file)
     value: Any = document.value
     for part in path:
         value = value.get(part) if isinstance(value, Mapping) else None
