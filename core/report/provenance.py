@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,7 @@ def configurations(sources: Sources, chain: Chain) -> Section:
     )
 
 
+@cache
 def _template(kind: str) -> dict[str, Any]:
     from core.config import RUN_CONFIGS, load_config
 

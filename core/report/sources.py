@@ -7,6 +7,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -149,8 +150,10 @@ class Sources:
     def bins(self, run_id: str, name: str) -> tuple[Bin, ...]:
         key = (run_id, name)
         if key not in self._curves:
-            found = metrics.decimated(self.db, run_id, name, BINS)
-            self._curves[key] = tuple(Bin(*each) for each in found)
+            end = self.summary(run_id)[name].last_step
+            # The last range is as wide as the others, and may end behind the last step.
+            found = (Bin(*each) for each in metrics.decimated(self.db, run_id, name, BINS))
+            self._curves[key] = tuple(replace(each, last=min(each.last, end)) for each in found)
         return self._curves[key]
 
     def lineage(self, path: str) -> list[Node]:
@@ -324,7 +327,7 @@ class Sources:
             raise Gone(path)
         digest = self.hash(path)
         if digest is None:
-            return Figure(key, "gone", "gone", mood="warn")
+            return Figure(key, "not there", "not there", mood="warn")
         return Figure(key, digest[:_DIGITS], digest)
 
     def recorded(self, run_id: str, path: str) -> Figure:
