@@ -72,7 +72,7 @@ class Fewshot(Section):
 class Generation(Section):
     until: list[Template] = Field(description="Words that end an answer.")
     do_sample: Literal[False] = Field(default=False, description="Always the likeliest token.")
-    temperature: Annotated[Number, Field(ge=0, le=0)] = Field(default=0.0, description="0: nothing is drawn.")
+    temperature: Annotated[Number, Field(ge=0, le=0)] | None = Field(default=None, description="0: nothing is drawn.")
     max_gen_toks: Whole | None = Field(
         default=None, description="Not used: max_tokens of the benchmark in eval_config.yaml is."
     )
