@@ -25,7 +25,7 @@ _BESIDE = 90
 _GAP = 3
 # What is shown of one answer and one prompt; the file has all of it.
 _LINES, _PROMPT_LINES, _CHARACTERS = 12, 3, 4000
-_PROMPTS = 50
+_PROMPTS = 20
 # Of a file that another hand made longer no more is read.
 _BYTES = 4 << 20
 
@@ -106,7 +106,7 @@ def _lines(samples: list[_Sample], width: int) -> list[Sequence[Span]]:
         if found:
             found.append([])
         label = f"{number}. "
-        prompt = _cut(wrap(sample.prompt, width - len(label)), _PROMPT_LINES)
+        prompt = _wrapped(sample.prompt, width - len(label), _PROMPT_LINES)
         found += [[(label if not place else " " * len(label), "dim"), (line, "key")] for place, line in
                   enumerate(prompt)]  # fmt: skip
         if width >= _BESIDE:
@@ -146,11 +146,13 @@ def _side_by_side(sample: _Sample, width: int) -> list[Sequence[Span]]:
 def _body(answer: _Answer, width: int) -> list[Span]:
     """An answer in lines of at most so many cells."""
     if answer.text is None:
-        return [(line, "dim") for line in _cut(wrap(f"not asked: {answer.note}", width), _PROMPT_LINES)]
+        return [(line, "dim") for line in _wrapped(f"not asked: {answer.note}", width, _PROMPT_LINES)]
     if not answer.text.strip():
         return [("(empty)", "dim")]
-    return [(line, "") for line in _cut(wrap(answer.text.strip(), width), _LINES)]
+    return [(line, "") for line in _wrapped(answer.text.strip(), width, _LINES)]
 
 
-def _cut(lines: list[str], most: int) -> list[str]:
+def _wrapped(text: str, width: int, most: int) -> list[str]:
+    """At most so many lines; what cannot stand in them is not looked at."""
+    lines = wrap(text[: (most + 1) * max(1, width)], width)
     return lines if len(lines) <= most else [*lines[: most - 1], "…"]
