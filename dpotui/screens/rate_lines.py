@@ -89,13 +89,13 @@ class RateFoot(Lines):
 
     def _criteria(self, session: Session, width: int) -> Sequence[Span]:
         hint = f"{digits(session.source.bounds)} "
-        room = (width - cell_len(hint) - 2) // len(session.criteria) - 6
+        room = (width - cell_len(hint) - 2) // len(session.criteria) - 7
         spans: list[Span] = [(" ", "")]
         for number, criterion in enumerate(session.criteria):
             here = number == session.criterion
             name = one_line(criterion, max(3, room))
             spans.append((f"▌{name}▐" if here else f" {name} ", "mark" if here else "dim"))
-            spans += [_mark(session, criterion), (" ", "")]
+            spans += [(" ", ""), _mark(session, criterion), (" ", "")]
         pad = width - sum(cell_len(text) for text, _ in spans) - cell_len(hint)
         return [*spans, (" " * max(1, pad), ""), (hint, "key")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from core.evaluation.ratings.agreement import alpha, mean_alpha
@@ -29,6 +29,7 @@ def test_the_published_example() -> None:
 _MARKS = st.lists(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 10), min_size=1), min_size=2, max_size=12)
 
 
+@settings(max_examples=30)
 @given(_MARKS)
 def test_it_is_what_nltk_says(rows: list[dict[str, int]]) -> None:
     from nltk.metrics.agreement import AnnotationTask

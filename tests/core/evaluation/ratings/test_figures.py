@@ -7,7 +7,7 @@ import random
 import statistics
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.evaluation.ratings.figures import Estimate, clustered, t_quantile, unpaired
@@ -28,6 +28,7 @@ def test_the_quantiles_are_those_of_tables(freedom: int, t: float) -> None:
     assert t_quantile(freedom) == pytest.approx(t, abs=2e-4)
 
 
+@settings(max_examples=25)
 @given(_CELLS)
 def test_with_every_cell_filled_it_is_the_standard_error_of_the_answers_means(
     cells: dict[str, dict[str, float]],
@@ -41,6 +42,7 @@ def test_with_every_cell_filled_it_is_the_standard_error_of_the_answers_means(
     assert found.error == pytest.approx(statistics.stdev(means) / math.sqrt(len(means)), rel=1e-6, abs=1e-9)
 
 
+@settings(max_examples=25)
 @given(_CELLS)
 def test_an_interval_never_leaves_the_scale_or_its_value(cells: dict[str, dict[str, float]]) -> None:
     found = clustered(cells, _CRITERIA, (1, 10))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import UserError
@@ -46,6 +46,7 @@ _ENTRIES = st.lists(
 )
 
 
+@settings(max_examples=30)
 @given(_ENTRIES, st.integers(1, 20), st.integers(0, 5))
 def test_smaller_samples_are_part_of_larger_ones(
     entries: list[tuple[int, tuple[str, ...]]], size: int, seed: int
