@@ -155,7 +155,7 @@ def _evaluate(model: Any, prepared: Prepared, chat: bool, seed: int) -> dict[str
 
 def _check(session: Session, kept: Kept, name: str, share: tuple[int, int]) -> Check:
     """Run what the model wrote, each program once: its outcome is on disk before it counts."""
-    from core.evaluation import humaneval
+    from core.evaluation import humaneval, sandbox
 
     begun = False
 
@@ -163,6 +163,8 @@ def _check(session: Session, kept: Kept, name: str, share: tuple[int, int]) -> C
         nonlocal begun
         if not begun:
             begun = True
+            for line in sandbox.here().words():
+                session.context.log(line, "warning" if line.startswith("NOT") else "info")
             session.stretch(f"{name}: running code", 0, 0, _half(share, 1))
         session.between()
         key = _program(kept, problem, completion)

@@ -23,6 +23,9 @@ from dpotui.commands.launch import launch, launch_options, refuse_both, requeue,
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: evaluation.seed=7")
 @click.option("--resume", metavar="RUN", help="Go on with a stopped, failed or interrupted run.")
 @click.option("--recount", metavar="RUN", help="Count the votes of people on the answers of an evaluation, and leave.")
+@click.option(
+    "--sandbox", is_flag=True, help="Say how code that a model wrote would be run on this machine, and leave."
+)
 @launch_options
 def command(
     config_path: Path | None,
@@ -31,6 +34,7 @@ def command(
     overrides: tuple[str, ...],
     resume: str | None,
     recount: str | None,
+    sandbox: bool,
     detach: bool,
     in_process: bool,
     as_json: bool,
@@ -41,6 +45,9 @@ def command(
     Parts: benchmarks, perplexity, samples; of the final model also preference, win_rate and final. Results are on disk
     item by item: a run that was stopped or killed goes on where it was. Ctrl-C stops it.
     """
+    if sandbox:
+        _sandbox(as_json)
+        return
     workspace = workspace_of(config_path, folder)
     refuse_both(detach, in_process)
     db = open_store(workspace.database)
@@ -62,6 +69,31 @@ def command(
         config = load_config(path, EvalConfig, given)
         run = submit(workspace, db, "evaluate", config, config_path=str(path))
     launch(workspace, db, run.id, from_start=resume is None, detach=detach, in_process=in_process, as_json=as_json)
+
+
+def _sandbox(as_json: bool) -> None:
+    """What is enforced on this machine, found by trying it. Exit code 1 where nothing isolates."""
+    from core.evaluation.sandbox import probe
+
+    found = probe()
+    if as_json:
+        document = {
+            "kind": found.kind, "isolates": found.isolates, "enforced": found.enforced, "missing": found.missing,
+            "refused": found.refused,
+        }  # fmt: skip
+        click.echo(json.dumps(document, indent=2))
+    else:
+        click.echo(f"sandbox: {found.kind}")
+        for title, lines in (
+            ("enforced, each thing was tried", found.enforced),
+            ("NOT enforced on this machine", found.missing),
+            ("better ways that do not work here", found.refused),
+        ):
+            if lines:
+                click.echo(f"{title}:\n" + "\n".join(f"  {printable(line)}" for line in lines))
+        click.echo("code runs only where capability_benchmarks.humaneval.run_generated_code is true")
+    if not found.isolates:
+        raise SystemExit(1)
 
 
 def _recount(workspace: Workspace, db: Database, wanted: str, as_json: bool) -> None:
