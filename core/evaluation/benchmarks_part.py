@@ -6,7 +6,7 @@ import json
 
 from core.config.evaluate import STANDARD, Benchmark
 from core.errors import UserError
-from core.evaluation import items, own_benchmarks, retention
+from core.evaluation import harness, items, own_benchmarks, retention
 from core.evaluation.answering import Answerer
 from core.evaluation.items import Measured, Unmeasured
 from core.evaluation.kept import Kept
@@ -34,27 +34,23 @@ def run(session: Session) -> None:
         if name in done:
             session.context.log(f"{name}: is measured already")
             continue
+        # Of what lies there now: what changes while it is measured makes the fact stale.
+        inputs = _inputs(session, benchmark)
         try:
             found = _measure(session, name, benchmark, own.get(name), (number, len(every)))
         except (Unmeasured, UserError) as reason:
             if isinstance(reason, UserError) and name in own:
                 raise  # what is wrong with the model is wrong with all
             session.context.log(f"{name} is not measured: {reason}", "warning")
-            session.record(
-                Fact(
-                    items.fact_name(session.prefix, name), None, source=str(reason), inputs=_inputs(session, benchmark)
-                )
-            )
+            session.record(Fact(items.fact_name(session.prefix, name), None, source=str(reason), inputs=inputs))
         else:
-            _record(session, name, benchmark, found)
+            _record(session, name, benchmark, found, inputs)
     _domain(session)
     _retained(session)
 
 
 def _measure(session: Session, name: str, benchmark: Benchmark, own: Own | None, share: tuple[int, int]) -> Measured:
     if own is None:
-        from core.evaluation import harness
-
         harness.installed(name)  # before a model is loaded for nothing
     loaded = session.model()
     answers = session.folder / items.FOLDER / f"{name}.answers.jsonl"
@@ -77,7 +73,7 @@ def _inputs(session: Session, benchmark: Benchmark, files: bool = True) -> dict[
     return session.reads(session.config.subject_model, *named)
 
 
-def _record(session: Session, name: str, benchmark: Benchmark, found: Measured) -> None:
+def _record(session: Session, name: str, benchmark: Benchmark, found: Measured, inputs: dict[str, str]) -> None:
     context = session.context
     file = context.workspace.relative(items.write(session.folder, name, found.rows))
     context.artifact("evaluation", file)
@@ -86,14 +82,6 @@ def _record(session: Session, name: str, benchmark: Benchmark, found: Measured) 
     said = f"{found.value:.4g} ({found.low:.4g} to {found.high:.4g}), {found.n} items"
     chance = _chance(found)
     context.log(f"{name}: {found.metric} {said}, {found.seconds:.0f} s{chance}", "warning" if chance else "info")
-    benchmarks.record(
-        context.db,
-        Result(
-            run=context.run.id, subject=session.subject, name=name, metric=found.metric, value=found.value, n=found.n,
-            items=file, model=session.config.subject_model, conditions=found.conditions, stderr=found.stderr,
-            low=found.low, high=found.high, chance=found.chance, seconds=found.seconds,
-        ),
-    )  # fmt: skip
     how = found.conditions
     by = " ".join(str(how[key]) for key in ("harness", "version") if how.get(key))
     source = (
@@ -105,8 +93,17 @@ def _record(session: Session, name: str, benchmark: Benchmark, found: Measured) 
     session.record(
         Fact(
             items.fact_name(session.prefix, name), found.value, low=found.low, high=found.high, n=found.n,
-            source=source + chance, inputs=_inputs(session, benchmark),
+            source=source + chance, inputs=inputs,
         )
+    )  # fmt: skip
+    # Last: a benchmark with a result is done, and not measured again by a run that goes on.
+    benchmarks.record(
+        context.db,
+        Result(
+            run=context.run.id, subject=session.subject, name=name, metric=found.metric, value=found.value, n=found.n,
+            items=file, model=session.config.subject_model, conditions=found.conditions, stderr=found.stderr,
+            low=found.low, high=found.high, chance=found.chance, seconds=found.seconds,
+        ),
     )  # fmt: skip
 
 

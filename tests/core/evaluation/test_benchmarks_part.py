@@ -170,7 +170,15 @@ def test_results_facts_and_items(place: Place) -> None:
 def test_the_final_model_is_its_adapter_unfused(place: Place) -> None:
     run = place.evaluated(config(subject="final"))
     assert {"eval.benchmark.choices", "eval.benchmark.words", "eval.domain"} <= facts.of_run(place.db, run).keys()
+    assert "eval.retention" in facts.of_run(place.db, run)
+    assert facts.latest(place.db)["eval.retention"].value is None  # of no baseline
     base = place.evaluated(config())
+    # The baseline came last: what is left of it is told of the final model's run.
+    words = [benchmarks.latest(place.db, who)["words"] for who in ("final", "baseline")]
+    kept = facts.latest(place.db)["eval.retention"]
+    assert kept.run == run
+    assert "was not measured" not in kept.source
+    assert words[0].conditions == words[1].conditions
     ours, theirs = place.items(run, "choices"), place.items(base, "choices")
     assert ours[0]["logprobs"] != theirs[0]["logprobs"]
     fused = load(place.space.outputs / "lora", dtype=mx.float32)
