@@ -181,7 +181,11 @@ class PreferenceValidation(Section):
 
 class HumanEvaluation(Section):
     sample_size: Whole = Field(
-        default=100, description="Answers that are rated.", ge=1, le=100_000, json_schema_extra=unit("answers")
+        default=100,
+        description="Answers of the final model that are rated; the baseline's to the same prompts come with them.",
+        ge=1,
+        le=100_000,
+        json_schema_extra=unit("answers"),
     )
     criteria: list[Name] = Field(
         default_factory=lambda: ["helpfulness", "harmlessness", "honesty"],
