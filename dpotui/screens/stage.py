@@ -201,7 +201,7 @@ class StageScreen(TicksItems, CommandsRuns):
         &.-wide #results { display: block; }
         &.-wide > #panes { grid-size: 2 4; grid-rows: 4fr 4fr 2fr 2fr; }
         &.-wide #checklist { row-span: 4; }
-        &.-wide.-beside > #panes { grid-size: 3 3; grid-columns: 2fr 4fr 4fr; grid-rows: 5fr 2fr 2fr; }
+        &.-wide.-beside > #panes { grid-size: 3 3; grid-columns: 2fr 3fr 5fr; grid-rows: 5fr 2fr 2fr; }
         &.-wide.-beside #checklist { row-span: 3; }
         &.-wide.-beside #stage-gates, &.-wide.-beside #log { column-span: 2; }
     }
