@@ -173,6 +173,9 @@ class Answerer:
     def _encoded(self, text: str) -> list[int]:
         """As lm-eval's Hugging Face model has it: the tokenizer's special tokens, unless the text begins with them."""
         tokenizer = self._tokenizer
+        if not text.isascii():
+            # Half characters, which tokenizers do not take.
+            text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
         begins = getattr(tokenizer, "bos_token", None)
         special = {"add_special_tokens": False} if begins and text.startswith(begins) else {}
         ids = list(tokenizer.encode(text, **special))

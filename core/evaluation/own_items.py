@@ -73,7 +73,7 @@ def read_items(path: Path, benchmark: Benchmark) -> OwnItems:
         if isinstance(found, BadRow):
             bad.append(found)
             continue
-        if found.id in seen:
+        while found.id in seen:
             found = OwnItem(found.line, f"{found.id}:{found.line}", found.prompt, found.answers, found.choices)
         seen.add(found.id)
         items.append(found)
@@ -158,6 +158,8 @@ def _text(value: object, field: str) -> str:
         raise _Bad("type", field, f"{field} must be text")
     if not value.strip():
         raise _Bad("empty", field, f"{field} is empty")
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise _Bad("encoding", field, f"{field} holds half a character (a lone surrogate such as \\ud800)")
     if len(value) > MOST_CHARACTERS:
         raise _Bad("too_long", field, f"{field} has {len(value)} characters, {MOST_CHARACTERS} are the most")
     return value

@@ -94,10 +94,12 @@ def test_rows_of_written_answers(tmp_path: Path) -> None:
         {"prompt": "1 + 1 =", "answer": False},
         {"prompt": "1 + 1 =", "answer": {"a": 1}},
         {"prompt": " \n", "answer": "2"},
+        {"prompt": "half \ud800", "answer": "2"},
     )
     read = read_items(file, benchmark("exact"))
     assert [item.answers for item in read.items] == [("2",), ("2", "two")]
-    assert [row.line for row in read.bad] == [3, 4, 5, 6, 7]
+    assert [row.line for row in read.bad] == [3, 4, 5, 6, 7, 8]
+    assert read.bad[-1].reason == r"prompt holds half a character (a lone surrogate such as \ud800)"
     read = read_items(file, benchmark("numeric"))
     assert next(row.reason for row in read.bad) == "answer holds no number (two)"
     with pytest.raises(UserError, match=r"sums\.jsonl:1: choices must be a list.*no row of the file is an item of"):
