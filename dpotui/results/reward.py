@@ -35,7 +35,10 @@ def read(db: Database, workspace: Workspace, run: Run | None) -> Block | None:
     if run is None or run.kind != "reward" or run.output_dir is None:
         return None
     found = read_summary(workspace.path(run.output_dir))
-    return None if found is None else Block(f"Reward model of {run.id}", lambda width: lines(found, width))
+    if found is None:
+        return None
+    model = str((run.config.get("model") or {}).get("checkpoint", "checkpoints/reward_model"))
+    return Block(f"Reward model of {run.id}", lambda width: [*lines(found, width), [], *_uses(model, width)])
 
 
 async def open_wrong(bench: Workbench, run: Run | None) -> None:
@@ -142,6 +145,17 @@ def _wrong(held: Split, width: int) -> list[Line]:
         row = f"line {pair.line:<7} margin {margin:7.3f}  chosen {pair.chosen:7.3f}  rejected {pair.rejected:7.3f}"
         made.append([("  ", ""), (one_line(row, width - 2), "")])
     return made
+
+
+def _uses(model: str, width: int) -> list[Line]:
+    """What else a reward model does."""
+    model = one_line(model, 40)
+    told = (
+        ("filters pairs", f"F, or dpotui data filter FILE --reward {model}"),
+        ("measures gaps", f"dpotui data gap FILE --reward {model}"),
+        ("judges", f"kind: reward, model: {model} in configs/judge_config.yaml"),
+    )
+    return [[(f"{what:<15}", "dim"), (one_line(how, max(10, width - 15)), "")] for what, how in told]
 
 
 # Charts

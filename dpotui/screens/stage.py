@@ -83,7 +83,9 @@ class StageHead(Lines):
         if self._stage.number == VOTED_IN:
             spans += [("   a ", "key"), ("vote, blind", ""), ("   d ", "key"), ("data", "")]
         if self._stage.number == FILTERED_IN:
-            spans += [("   F ", "key"), ("filter pairs", ""), ("   W ", "key"), ("most wrong", "")]
+            spans += [("   F ", "key"), ("filter pairs", "")]
+            if width >= 90:
+                spans += [("   W ", "key"), ("most wrong", "")]
         if self._stage.number == COMPARED_IN:
             spans += [("   a ", "key"), ("vote, blind", ""), ("   l ", "key"), ("lost", "")]
         if self._stage.number == RATED_IN:

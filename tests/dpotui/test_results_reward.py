@@ -94,7 +94,10 @@ def test_it_is_read_from_the_folder_of_the_run(tmp_path: Path) -> None:
     block = reward.read(db, workspace, run)
     assert block is not None
     assert block.title == "Reward model of reward-001"
-    assert block.lines(76) == reward.lines(made(), 76)
+    assert block.lines(76)[: len(reward.lines(made(), 76))] == reward.lines(made(), 76)
+    rows = ["".join(text for text, _ in line) for line in block.lines(76)]
+    assert "measures gaps  dpotui data gap FILE --reward checkpoints/reward_model" in rows
+    assert max(map(len, rows)) <= 76
     (folder / FILE).write_text(json.dumps({"train": 1}))
     with pytest.raises(UserError, match="not as a reward run wrote it"):
         reward.read(db, workspace, run)

@@ -12,14 +12,18 @@ from typing import Any
 
 import click
 
+from core.data.filtering import read_scored
 from core.data.gap import Gap
 from core.data.gap_sources import GapFound, Rewards, Source, gap_fact, measure_gap, rewards_of_file, rewards_of_run
+from core.data.manifest import file_sha256
+from core.data.reward_cache import RewardCache, cache_path, model_hash
 from core.errors import UserError
 from core.gates import Gate, load_gates
 from core.store import Database, facts, files, open_store, runs, transaction, votes
 from core.store.facts import Fact
 from core.text import printable
 from core.workspace import Workspace, open_workspace
+from dpotui.commands.data.recording import Ticker
 from dpotui.commands.options import scale_option
 
 _BAR = 40
@@ -104,7 +108,7 @@ def _rewards(db: Database | None, here: Workspace | None, named: str, paths: Seq
     """The rewards that `--reward` names: of a model's folder, a file, or a run."""
     path = Path(named).expanduser()
     if path.is_dir():
-        return _scored_now(path, paths)
+        return _scored_now(db, here, path, paths)
     if path.is_file():
         return rewards_of_file(path, paths)
     if db is None or here is None:
@@ -112,14 +116,27 @@ def _rewards(db: Database | None, here: Workspace | None, named: str, paths: Seq
     return rewards_of_run(db, here, named, paths)
 
 
-def _scored_now(model: Path, paths: Sequence[Path]) -> Rewards:
-    # MLX is loaded here and nowhere else in this command.
-    from core.data.pairs import Pair, read_pairs
-    from core.training.reward_scores import reward_scores
+def _scored_now(db: Database | None, here: Workspace | None, model: Path, paths: Sequence[Path]) -> Rewards:
+    """Rewards under a model; in a workspace they are kept, and what was scored once is not scored again."""
 
-    pairs = [pair for path in paths for pair in read_pairs(path) if isinstance(pair, Pair)]
-    scores = reward_scores(model, pairs, name=str(paths[0]))
-    return Rewards(model.name, in_order=[(score.chosen_reward, score.rejected_reward) for score in scores])
+    def digest(path: Path) -> str | None:
+        if db is None or here is None:
+            return file_sha256(path)
+        return files.sha256(db, here, here.relative(path.absolute()))
+
+    whole = model_hash(model, digest)
+    found: dict[tuple[Path, int], tuple[float, float]] = {}
+    with Ticker("scored") as ticker, RewardCache(cache_path(here.cache, whole) if here else None) as cache:
+        for path in paths:
+            if read_scored(path, cache).missing:
+                # MLX is loaded here and nowhere else in this command.
+                from core.training.reward_scores import score_into
+
+                score_into(cache, model, path, progress=ticker)
+            scored = read_scored(path, cache)
+            for line, chosen, rejected in zip(scored.lines, scored.chosen, scored.rejected, strict=True):
+                found[path, line] = chosen, rejected
+    return Rewards(model.name, found)
 
 
 def _record(db: Database, workspace: Workspace, paths: Sequence[Path], fact: Fact) -> Fact:
