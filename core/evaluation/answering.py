@@ -135,7 +135,7 @@ class Answerer:
         self.cut = 0
         names = [_key(self._kept, request) for request in requests]
         once = dict(zip(names, requests, strict=True))
-        asked = [_Asked(name, *self._pair(request)) for name, request in once.items()]
+        asked = [_Asked(name, *self._pair(request)) for name, request in self._each(once)]
         self._keep([(one.name, [0.0, True, 0]) for one in asked if not one.wanted])
         asked = [one for one in asked if one.wanted]
         rows = _rows(asked)
@@ -154,7 +154,7 @@ class Answerer:
         self.cut = 0
         names = [_key(self._kept, request) for request in requests]
         once = dict(zip(names, requests, strict=True))
-        written = [_Written(name, self._prompt(request), request) for name, request in once.items()]
+        written = [_Written(name, self._prompt(request), request) for name, request in self._each(once)]
         before = [one.ids[:-1] for one in written]
         root = plan(before if not self.why_not_shared else [[] for _ in before], self._overhead, list(map(len, before)))
         for node, prefix in self._walk(root, before, None):
@@ -169,6 +169,13 @@ class Answerer:
         return [str(self._kept[name]) for name in names]
 
     # From text to tokens
+
+    def _each(self, once: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Texts of a large benchmark take minutes to be put into tokens: commands are obeyed meanwhile."""
+        for number, entry in enumerate(once.items()):
+            if number % 256 == 255:
+                self._between()
+            yield entry
 
     def _encoded(self, text: str) -> list[int]:
         """As lm-eval's Hugging Face model has it: the tokenizer's special tokens, unless the text begins with them."""
