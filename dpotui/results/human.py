@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-from core.evaluation.ratings.scores import ALL, Summary, by_role, mean_words, people, summary
+from core.evaluation.ratings.scores import ALL, Summary, mean_words, people, summary
 from core.evaluation.ratings.source import has_answers, newest, source_of
 from core.store import Database, ratings
 from core.store.runs import Run
@@ -56,10 +56,12 @@ def _lines(found: Summary, width: int) -> list[Sequence[Span]]:
             [(f" {found.lost:,} marks are of answers that are gone from {one_line(found.source.file, 40)}", "warn")]
         )
     for note in found.notes[:_NOTES]:
-        head = f" {say.date(note.time)[5:]} {one_line(note.who, 10)}, of {one_line(by_role(found, note), 18)}: "
+        # Not of whose answer: somebody may still be rating, and would know one model by the style of it.
+        head = f" {say.date(note.time)[5:]} {one_line(note.who, 10)}: "
         rows.append([(head, "dim"), (one_line(note.note, max(8, width - cell_len(head) - 1)), "")])
-    if len(found.notes) > _NOTES:
-        rows.append([(f" and {len(found.notes) - _NOTES:,} more notes", "dim")])
+    if found.notes:
+        more = f"{len(found.notes) - _NOTES:,} more, and " if len(found.notes) > _NOTES else ""
+        rows.append([(one_line(f" {more}of whose answers: dpotui annotate rate --count", width), "dim")])
     return rows
 
 

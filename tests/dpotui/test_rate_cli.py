@@ -78,7 +78,8 @@ def test_the_pane_of_stage_7(workspace: Workspace, db: Database, rated: Source) 
     assert "difference" in words
     assert "agreement: Krippendorff's alpha" in words
     assert "2 raters (ana, ben)" in words
-    assert "ben, of final: cites ␛[31ma [b]law that is none" in words
+    assert "ben: cites ␛[31ma [b]law that is none" in words
+    assert "of whose answers: dpotui annotate rate --count" in words
 
 
 def test_the_pane_before_anything_is_rated(workspace: Workspace, db: Database) -> None:
@@ -121,6 +122,7 @@ def test_the_assessment_from_the_command_line(workspace: Workspace, rated: Sourc
         (("rate",), "no evaluation has written answers yet: run 'dpotui evaluate' (its part win_rate does), or name"),
         (("rate", "none.jsonl"), "none.jsonl does not exist: name a file of pairs or candidates"),
         (("rate", "--count"), "no evaluation has written answers yet"),
+        (("rate", "--count", "--size", "5"), "--size and --seed are for rating: the sample that is counted is that of"),
         (("export", "-o", "x.jsonl"), "name the file of pairs or candidates that was voted on"),
         (("export", "--format", "sheet", "-o", "x.jsonl"), "--as NAME and --format sheet belong together"),
     ],

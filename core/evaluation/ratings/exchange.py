@@ -29,6 +29,8 @@ from core.workspace import private_folder
 # What stands for a mark where a criterion was passed over.
 PASSED = "-"
 
+_NOT_ON_A_SHEET = ("time", "model", "line")
+
 # Bad rows that are told one by one.
 _TOLD = 20
 
@@ -39,7 +41,7 @@ def _row(said: Mapping[str, Rating], source: Source, key: str, who: str, told: t
     moments = [one.time for one in said.values()]
     return {
         "key": key, "who": who, **marks, "note": note, "time": max(moments) if moments else None,
-        "prompt": told[0], "answer": told[1],
+        "model": None, "line": None, "prompt": told[0], "answer": told[1],
     }  # fmt: skip
 
 
@@ -66,12 +68,13 @@ def export_sheet(
     said = _said(ratings.of_file(db, source.file, who))
     rows = [_row(said.get((who, key), {}), source, key, who, sheet.texts[key]) for key in sheet.keys]
     for row in rows:
-        del row["time"]
+        for column in _NOT_ON_A_SHEET:
+            del row[column]
     return _write(source, out, rows, {"format": "sheet", "who": who})
 
 
 def export_ratings(db: Database, source: Source, out: Path) -> int:
-    """Write everybody's marks, a row for each answer and rater. CSV where the name ends so, else JSONL.
+    """Write everybody's marks, a row for each answer and rater, with the model. CSV where the name ends so, else JSONL.
 
     Raises:
         UserError: a file cannot be read or written.
@@ -80,6 +83,9 @@ def export_ratings(db: Database, source: Source, out: Path) -> int:
     said = {names: found for names, found in _said(ratings.of_file(db, source.file)).items() if names[1] in entries}
     told = texts(source.path, {key for _, key in said})
     rows = [_row(said[who, key], source, key, who, told[key]) for who, key in sorted(said)]
+    for row in rows:
+        entry = entries[row["key"]]
+        row.update(model=" and ".join(entry.roles), line=entry.line)
     return _write(source, out, rows, {"format": "ratings"})
 
 
@@ -87,7 +93,7 @@ def _write(source: Source, out: Path, rows: list[dict[str, Any]], parameters: di
     if out.suffix.lower() == ".csv":
         columns = ["key", "who", *source.criteria, *COLUMNS[2:]]
         if parameters["format"] == "sheet":
-            columns.remove("time")
+            columns = [column for column in columns if column not in _NOT_ON_A_SHEET]
         _write_csv(out, source.path, columns, rows)
         return len(rows)
     digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

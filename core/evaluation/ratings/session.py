@@ -93,11 +93,6 @@ class Session:
         return sum(map(self._is_done, self._sheet.keys))
 
     @property
-    def number(self) -> int:
-        """Which answer is in hand, from 1, in this person's order."""
-        return self._sheet.keys.index(self.key) + 1 if self.key is not None else self.total
-
-    @property
     def passed(self) -> int:
         """Answers of which something was passed over."""
         return sum(None in said.values() for said in self._said.values())

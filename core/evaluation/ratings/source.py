@@ -23,7 +23,7 @@ ANSWERS = "answers.jsonl"
 CONFIG = "configs/eval_config.yaml"
 
 # Columns of exported marks; a criterion cannot be called like one of them.
-COLUMNS = ("key", "who", "note", "time", "prompt", "answer")
+COLUMNS = ("key", "who", "note", "time", "model", "line", "prompt", "answer")
 
 
 @dataclass(frozen=True, slots=True)

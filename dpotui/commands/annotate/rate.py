@@ -58,6 +58,8 @@ def command(
         _assess(workspace, path, assess, who)
         return
     if count or as_json:
+        if size is not None or seed is not None:
+            raise UserError("--size and --seed are for rating: the sample that is counted is that of the configuration")
         _count(workspace, path, as_json)
         return
     from core.evaluation.ratings.source import source_of
@@ -125,7 +127,8 @@ def _lines(counted: Summary, measured: Sequence[Fact]) -> list[str]:
     sampled = f"a sample of {counted.planned:,} answers, seed {source.seed}"
     lines = [f"{printable(source.file)}: {counted.marks:,} marks, {sampled}"]
     for one in counted.raters:
-        told = f"{one.marks:5,} marks on {one.answers:,} answers, {one.passed:,} passed over, {one.notes:,} notes"
+        notes = f"{one.notes:,} note{'' if one.notes == 1 else 's'}"
+        told = f"{one.marks:5,} marks on {one.answers:,} answers, {one.passed:,} passed over, {notes}"
         lines.append(f"  {one_line(one.who, 20):20} {told}")
     if counted.lost:
         lines.append(f"  {counted.lost:,} marks are of answers that the file does not hold any more")
