@@ -48,6 +48,19 @@ def test_a_worked_example() -> None:
     assert found.temperature == pytest.approx(1.0, abs=1e-6)
 
 
+def test_scikit_learn_says_the_same() -> None:
+    """calibration_curve(n_bins=10, strategy="quantile"), brier_score_loss, log_loss and an unpenalised
+    LogisticRegression without intercept, of scikit-learn 1.9.1 on the same predictions."""
+    i = np.arange(300)
+    found = calibration(3 * np.sin(i * 1.7) + 1.2 + np.cos(i * 0.31), seed=42)
+    assert found.ece == pytest.approx(0.1975904663980589, abs=1e-12)
+    assert found.brier == pytest.approx(0.23629913589246693, abs=1e-12)
+    assert found.loss == pytest.approx(0.6682190491661506, abs=1e-12)
+    assert found.temperature == pytest.approx(2.2293424589303084, rel=1e-6)
+    assert [part.observed for part in found.curve][2:7] == pytest.approx([17 / 30, 17 / 30, 17 / 30, 0.5, 11 / 30])
+    assert found.curve[0].predicted == pytest.approx(0.014918187181909093)
+
+
 def test_bins_hold_equal_numbers_and_the_error_is_theirs() -> None:
     margins = drawn(403, 2.0)
     found = calibration(margins, seed=7)
