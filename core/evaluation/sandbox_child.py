@@ -354,7 +354,9 @@ def main() -> None:
     except Refused as error:
         said["refused"] = str(error)
     except (EOFError, BrokenPipeError):
-        said["why"] = "the program ended" if job["check"] is None else f"the program {_ended(child)}"
+        said["why"] = (
+            "the program ended" if job["check"] is None else f"the program {_ended(child, job['limits']['cpu'])}"
+        )
     except BaseException as error:
         said["why"] = f"{type(error).__name__}: {_said(error)}".rstrip(": ")
     else:
@@ -366,14 +368,17 @@ def main() -> None:
     os._exit(0)
 
 
-def _ended(child: int) -> str:
-    """The pipe closes a moment before the process is gone."""
+def _ended(child: int, cpu: int) -> str:
+    """How the program ended, in words. The pipe closes a moment before the process is gone."""
     for _ in range(100):
         try:
             done, status = os.waitpid(child, os.WNOHANG)
         except OSError:
             break
         if done:
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            if os.WIFSIGNALED(status) and used.ru_utime + used.ru_stime > cpu - 0.1:
+                return f"used more than {cpu} s of processor time"
             if os.WIFSIGNALED(status):
                 return f"was ended by {signal.Signals(os.WTERMSIG(status)).name}"
             return f"ended before the check was over (exit code {os.WEXITSTATUS(status)})"

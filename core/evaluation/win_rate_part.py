@@ -57,7 +57,9 @@ def run(session: Session) -> None:
         if heard is not None:
             context.artifact("report", f"{context.run.output_dir}/{VERDICTS}")
         judge = _told(settings.judge, heard)
-        said = conclude(context.db, context.workspace, context.run, asked, judge, rows, inputs)
+        # A judge that said nothing: the few that an empty answer decided are no sample of the rest.
+        counted = [] if open_ and all(row.outcome is None for row in open_) else rows
+        said = conclude(context.db, context.workspace, context.run, asked, judge, rows, inputs, counted=counted)
     for line in said:
         context.log(line)
 

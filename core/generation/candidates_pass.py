@@ -18,7 +18,6 @@ from core.generation.decode import Decoder, Job, Row
 from core.generation.draw import stream
 from core.models.load import LanguageModel
 
-
 # Half a character at the end: of four bytes at most three are there. More of them were written so.
 _HALF = re.compile("\ufffd{1,3}\\Z")
 

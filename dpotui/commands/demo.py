@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -29,8 +30,30 @@ from dpotui.commands.follow import closing_line, follow
 from dpotui.commands.gates import table
 from dpotui.commands.open import no_terminal
 
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A run of the demo."""
+
+    kind: Kind
+    stage: int
+    title: str
+    config: str = "dpo"
+    overrides: tuple[str, ...] = ()
+
+
 # What the demo runs, in this order, each when the one before has finished.
-STAGES: tuple[Kind, ...] = ("sft", "generate", "data_check", "init_check", "reward", "judge", "dpo")
+STEPS = (
+    Step("sft", 1, "stage 1: a model that knows nothing learns the animals and four ways to answer", "sft"),
+    Step("evaluate", 1, "stage 1: how much of it does the model know now?", "eval", ("evaluation.subject=baseline",)),
+    Step("generate", 2, "stage 2: the model answers some prompts in several ways", "generate"),
+    Step("data_check", 2, "stage 2: are the preference pairs fit to learn from?"),
+    Step("init_check", 3, "stage 3: does the policy start where its reference stands?"),
+    Step("reward", 4, "stage 4: a reward model learns what visitors like", "reward"),
+    Step("judge", 2, "stage 2 again: the reward model chooses among the model's own answers", "judge"),
+    Step("dpo", 5, "stage 5: the policy learns which answers visitors like"),
+    Step("evaluate", 7, "stage 7: what it still knows, and whether its answers are liked better", "eval"),
+)
 
 # Pairs that are shown before DPO learns from them.
 SAMPLES = 3
@@ -45,8 +68,9 @@ CALMER = "--set training.learning_rate=5e-4 --set training.beta=0.1"
 def command(folder: Path, headless: bool) -> None:
     """Run the stages on a small model and data, made on the spot in FOLDER (default: dpotui-demo).
 
-    Fine-tuning, several responses to some prompts, a check of the data, a check of the policy, a reward model that
-    judges those responses, then DPO: about a minute on two cores. A demo that stands there already goes on where it
+    Fine-tuning, what the model knows then, several responses to some prompts, a check of the data, a check of the
+    policy, a reward model that judges those responses, DPO, and what came of it: about a minute and a half on two
+    cores. A demo that stands there already goes on where it
     was; nothing of it is overwritten.
     """
     reason = None if headless else no_terminal()
@@ -84,14 +108,13 @@ def _workspace(folder: Path) -> Workspace:
 def _queue(workspace: Workspace, db: Database) -> list[str]:
     """The runs of the stages in order: the newest of each kind, resumed where it can be, or a new one."""
     found: list[str] = []
-    for kind in STAGES:
-        newest = next(iter(runs.listing(db, kind=kind, limit=1)), None)
+    for step in STEPS:
+        newest = next((run for run in runs.listing(db, kind=step.kind) if run.stage == step.stage), None)
         if newest is None:
-            name = kind if kind in RUN_CONFIGS else "dpo"
-            path = workspace.configs / f"{name}_config.yaml"
-            config = load_config(path, RUN_CONFIGS[name])
+            path = workspace.configs / f"{step.config}_config.yaml"
+            config = load_config(path, RUN_CONFIGS[step.config], step.overrides)
             parent = found[-1] if found else None
-            newest = submit(workspace, db, kind, config, config_path=str(path), parent=parent)
+            newest = submit(workspace, db, step.kind, config, config_path=str(path), parent=parent)
         elif newest.state in runs.RESUMABLE:
             runs.requeue(db, newest.id)
         found.append(newest.id)
@@ -105,9 +128,9 @@ def _watch(workspace: Workspace, db: Database, queued: list[str], before: set[st
     """Follow the runs one after the other; those that had finished `before` this call are named only."""
     started = time.monotonic()
     click.echo(f"workspace  {one_line(str(workspace.root), 200)}")
-    for run_id in queued:
+    for step, run_id in zip(STEPS, queued, strict=True):
         run = runs.get(db, run_id)
-        click.echo(f"\n{run_id}  {_TITLES[run.kind]}")
+        click.echo(f"\n{run_id}  {step.title}")
         if run_id in before:
             click.echo(f"{closing_line(run)} (before)")
         else:
@@ -123,17 +146,6 @@ def _watch(workspace: Workspace, db: Database, queued: list[str], before: set[st
     _report(workspace, db, results)
     took = "" if before >= set(queued) else f"{seconds:.0f} s in all. "
     click.echo(f"\n{took}Look around: {_program()} {_quoted(workspace)}")
-
-
-_TITLES: dict[Kind, str] = {
-    "sft": "stage 1: a model that knows nothing learns the animals and four ways to answer",
-    "generate": "stage 2: the model answers some prompts in several ways",
-    "data_check": "stage 2: are the preference pairs fit to learn from?",
-    "init_check": "stage 3: does the policy start where its reference stands?",
-    "reward": "stage 4: a reward model learns what visitors like",
-    "judge": "stage 2 again: the reward model chooses among the model's own answers",
-    "dpo": "stage 5: the policy learns which answers visitors like",
-}
 
 
 def _show_pairs(path: Path) -> None:

@@ -98,6 +98,7 @@ class ReportText(Lines, can_focus=True):
         self._laid_for = 0
         self._words = ""
         self._hit = -1
+        self._gone_to: int | None = None  # a section, until the window is moved otherwise
 
     @property
     def laid(self) -> Laid:
@@ -128,13 +129,25 @@ class ReportText(Lines, can_focus=True):
 
     @property
     def section(self) -> int:
-        """The section in which the window begins; -1 above the first."""
+        """The one that was gone to until the window moves on; else that in which it begins, -1 above the first.
+
+        The last ones may be too short for the window to begin in them.
+        """
+        if self._gone_to is not None:
+            return self._gone_to
         return sum(row <= self.top for _, row in self._laid.sections) - 1
+
+    def scroll_rows(self, top: int) -> None:
+        self._gone_to = None
+        super().scroll_rows(top)
 
     def open_section(self, index: int) -> None:
         sections = self._laid.sections
         if sections:
-            self._to(sections[max(0, min(index, len(sections) - 1))][1])
+            index = max(0, min(index, len(sections) - 1))
+            self.scroll_rows(sections[index][1])
+            self._gone_to = index
+            self.post_message(self.Scrolled())
 
     def find(self, words: str) -> None:
         """Mark words and go to the first line from here on that has them."""

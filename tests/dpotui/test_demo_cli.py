@@ -44,7 +44,7 @@ def test_the_stages_wait_for_each_other_and_are_queued_once(workspace: Workspace
     make_demo(workspace)
     db = open_store(workspace.database)
     queued = module._queue(workspace, db)
-    assert [runs.get(db, run).kind for run in queued] == list(module.STAGES)
+    assert [runs.get(db, run).kind for run in queued] == [step.kind for step in module.STEPS]
     assert [runs.get(db, run).parent for run in queued] == [None, *queued[:-1]]
     assert module._queue(workspace, db) == queued
     runs.update(db, queued[0], state="finished")

@@ -32,7 +32,15 @@ from tests.dpotui.screens.conftest import Scene
 async def test_modes_keep_their_place(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
-        for mode, key in {"Stage": "2", "Gates": "3", "Runs": "4", "Data": "5", "Hardware": "7", "Plan": "1"}.items():
+        for mode, key in {
+            "Stage": "2",
+            "Gates": "3",
+            "Runs": "4",
+            "Data": "5",
+            "Hardware": "7",
+            "Report": "8",
+            "Plan": "1",
+        }.items():
             await pilot.press(key)
             assert mode == app.mode_screen.MODE
         await pilot.press("2", "tab", "1", "2")

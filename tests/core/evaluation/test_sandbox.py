@@ -1,0 +1,205 @@
+"""The sandbox holds what it says, in every kind that works here; nothing but the right answer is a pass."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from click.testing import CliRunner
+
+from core.errors import UserError
+from core.evaluation import sandbox as module
+from core.evaluation.humaneval import check
+from core.evaluation.sandbox import Kind, Limits, Sandbox, probe
+from dpotui.commands.evaluate import command
+from tests.core.evaluation import hostile
+
+KINDS: tuple[Kind, ...] = ("bubblewrap", "namespaces", "sandbox-exec", "limits")
+# What holds of a function of hostile.TRIES where the sandbox says that this does.
+GUARDED = {
+    "network": "network", "read_home": "home", "read_environment": "environment", "write_outside": "writing",
+    "write_in_temporary_folder": "writing", "kill_parent": "others", "start_process": "processes",
+    "start_thread": "processes", "start_shell": "processes", "take_memory": "memory", "long_file": "file",
+    "fill_disk": "disk", "raise_limits": "user", "read_token": "referee", "read_referee": "referee",
+    "trace_referee": "referee", "become_root": "user",
+}  # fmt: skip
+LIMITS = Limits(seconds=20)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hostile.Place]:
+    folder = tmp_path_factory.mktemp("place")
+    for name in ("home", "outside"):
+        (folder / name).mkdir()
+        (folder / name).chmod(0o777)
+    (folder / "home" / "secret").write_text("a secret")
+    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as door:
+        patch.setenv("HOME", str(folder / "home"))
+        patch.setenv("DPOTUI_TEST_SECRET", "a secret")
+        yield hostile.Place(folder / "home", folder / "outside", door.getsockname()[1], os.getpid())
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest, place: hostile.Place) -> Sandbox:
+    try:
+        return probe(request.param)
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def best(place: hostile.Place) -> Sandbox:
+    return probe()
+
+
+def test_what_it_says_holds_does_hold(kind: Sandbox, place: hostile.Place) -> None:
+    assert len(kind.enforced) + len(kind.missing) == len(module._WORDS)
+    got = hostile.tries(kind, place)
+    for name, what in GUARDED.items():
+        if what in kind.holds and name in got:
+            assert not got[name].startswith("GOT"), (name, got[name])
+    assert got["read_environment"].startswith("KeyError")
+    assert got["open_many"].startswith("OSError")
+    if kind.kind != "limits":
+        assert kind.isolates
+        assert not (place.outside / "written").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in hostile.ENDS if name not in hostile.LONG])
+def test_nothing_but_the_answer_is_a_pass(best: Sandbox, name: str) -> None:
+    if hostile.BOUNDED_BY.get(name) not in (None, *best.holds):
+        pytest.skip("nothing bounds it here")
+    outcome = hostile.ends(best, name)
+    assert not outcome.passed
+    assert outcome.why
+    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob(f"dpotui-sandbox-*/{os.getpid()}"))
+
+
+@pytest.mark.parametrize("name", ["endless loop", "stops itself"])
+def test_time_ends_what_does_not_end(kind: Sandbox, name: str) -> None:
+    outcome = hostile.ends(kind, name)
+    assert not outcome.passed
+    assert re.search(r"ran longer than 1.5 s|1 s of processor time", outcome.why)
+    assert outcome.seconds < 6
+
+
+def test_an_answer_is_a_pass(kind: Sandbox) -> None:
+    values = "(1, [2.5, float('inf')], {'a': {3}, 4: None}, 'é\\ud800', b'\\x00', 1 + 2j, True, range(2))"
+    program = f"def answer(*given, **named): return given[0]\ndef made(): return {values}"
+    held = (
+        f"made = program('made')()\nassert made[:-1] == {values}[:-1]\nassert list(made[-1]) == [0, 1]\n"
+        "assert program('answer')([1, (2, 3)], key='x') == [1, (2, 3)]\n"
+        "try: program('absent')()\nexcept KeyError: pass\nelse: assert False"
+    )
+    outcome = kind.run(program, LIMITS, held)
+    assert (outcome.passed, outcome.why) == (True, "")
+
+
+def test_without_a_check_nothing_passes(best: Sandbox) -> None:
+    outcome = best.run("print('here')", LIMITS)
+    assert (outcome.passed, outcome.output) == (False, "here\n")
+
+
+def test_a_daemon_does_not_stay_behind() -> None:
+    """Also where processes can be started: the limits alone, of the superuser."""
+    alone = probe("limits")
+    program = (
+        "import os, sys, time\n"
+        "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        print(os.getpid())\n"
+        "        sys.stdout.flush()\n        time.sleep(60)\n    os._exit(0)\n"
+        "time.sleep(0.3)\ndef answer(): return 42"
+    )
+    outcome = alone.run(program, LIMITS, "assert program('answer')() == 42")
+    if "processes" in alone.holds:
+        assert outcome.why.startswith("BlockingIOError")
+        return
+    assert outcome.passed
+    daemon = int(outcome.output)
+    assert not psutil.pid_exists(daemon) or psutil.Process(daemon).status() == psutil.STATUS_ZOMBIE
+
+
+def test_its_folder_goes_and_links_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "keep").mkdir()
+    (tmp_path / "keep" / "file").write_text("kept")
+    program = (
+        f"import os\nos.symlink({str(tmp_path / 'keep')!r}, 'link')\nos.mkdir('shut')\nos.mkdir('shut/in')\n"
+        "os.chmod('shut', 0)\nprint(os.getcwd())"
+    )
+    outcome = probe("limits").run(program, LIMITS)
+    folder = Path(outcome.output.strip())
+    assert folder.name == "work"
+    assert not folder.parent.exists()
+    assert (tmp_path / "keep" / "file").read_text() == "kept"
+
+
+def test_isolation_that_is_not_there_is_an_error_and_no_run(place: hostile.Place) -> None:
+    alone = probe("limits")
+    if alone.holds >= {"network", "home", "writing"}:
+        pytest.skip("even the limits alone isolate here")
+    claimed = replace(alone, holds=alone.holds | {"network", "home", "writing"})
+    marker = place.home / "ran"
+    with pytest.raises(UserError, match=r"does not isolate as it did when it was tried .*: nothing was run"):
+        claimed.run(f"open({str(marker)!r}, 'w')", LIMITS)
+    assert not marker.exists()
+
+
+def test_a_kind_that_does_not_start_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake = tmp_path / "bwrap"
+    fake.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if module._absent("bubblewrap") is not None:
+        pytest.skip("no bubblewrap on this system")
+    found = probe()
+    assert found.kind != "bubblewrap"
+    assert found.refused[0] == "bubblewrap: bwrap: No permissions to create new namespace"
+
+
+# HumanEval
+
+PROBLEM = {
+    "task_id": "HumanEval/0",
+    "prompt": 'from typing import List\n\n\ndef helper(x):\n    return x + 1\n\n\n'
+    'def twice(xs: List[int]) -> List[int]:\n    """ Each number doubled. """\n',
+    "test": "\n\ndef check(candidate):\n    assert candidate([1, helper(1)]) == [2, 4]\n"
+    "    assert candidate([]) == []\n",
+    "entry_point": "twice",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("completion", "passes"),
+    [
+        ("    return [2 * x for x in xs]\n", True),
+        ("    return [2 * helper(x - 1) for x in xs]\n\n\nassert True\n", True),
+        ("    return None\n", False),
+        ("    return [2 * x for x in xs", False),
+        ("    raise SystemExit(0)\n", False),
+    ],
+)
+def test_humaneval(best: Sandbox, completion: str, passes: bool) -> None:
+    outcome = check(PROBLEM, completion, sandbox=best)
+    assert outcome.passed is passes, outcome.why
+    assert bool(outcome.why) is not passes
+
+
+# The command line
+
+
+def test_the_command_says_what_is_enforced_and_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Sandbox("limits", ("time",), ("the network can be reached",), frozenset({"time"}), ("bubblewrap: no",))
+    monkeypatch.setattr(module, "probe", lambda: found)
+    done = CliRunner().invoke(command, ["--sandbox"])
+    assert done.exit_code == 1
+    assert "NOT enforced on this machine:\n  the network can be reached" in done.output
+    monkeypatch.setattr(module, "probe", lambda: replace(found, holds=frozenset(module._ISOLATION)))
+    done = CliRunner().invoke(command, ["--sandbox", "--json"])
+    assert done.exit_code == 0
+    assert '"isolates": true' in done.output
+    assert found.words()[-1] == "NOT enforced on this machine: the network can be reached"
