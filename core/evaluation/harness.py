@@ -157,14 +157,15 @@ def _check(session: Session, kept: Kept, name: str, share: tuple[int, int]) -> C
     """Run what the model wrote, each program once: its outcome is on disk before it counts."""
     from core.evaluation import humaneval, sandbox
 
+    # Before anything is asked: who reads that something is not enforced has the hours of answering to stop the run.
+    for line in sandbox.here().words():
+        session.context.log(line, "warning" if line.startswith("NOT") else "info")
     begun = False
 
     def check(problem: dict[str, Any], completion: str) -> bool:
         nonlocal begun
         if not begun:
             begun = True
-            for line in sandbox.here().words():
-                session.context.log(line, "warning" if line.startswith("NOT") else "info")
             session.stretch(f"{name}: running code", 0, 0, _half(share, 1))
         session.between()
         key = _program(kept, problem, completion)

@@ -9,26 +9,22 @@ import selectors
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
 
 import psutil
 
 from core.errors import UserError
+from core.evaluation.sandbox_calls import refusing
+from core.evaluation.sandbox_commands import Kind, anyone_reads, command, python_in
+from core.evaluation.sandbox_places import end_at_home_in, places, size, tidy
 from core.text import one_line
 
-Kind = Literal["bubblewrap", "namespaces", "sandbox-exec", "limits"]
-
-NOBODY = 65534
 # How often what the system does not limit by itself is looked at, in seconds.
 _LOOK = 0.1
 # A program that prints more than this is ended.
@@ -163,6 +159,7 @@ def probe(kind: Kind | None = None) -> Sandbox:
     Raises:
         UserError: it does not work here.
     """
+    tidy()
     kinds: tuple[Kind, ...] = ("bubblewrap", "namespaces", "sandbox-exec", "limits") if kind is None else (kind,)
     refused: list[str] = []
     for one in kinds:
@@ -217,35 +214,39 @@ def _found(kind: Kind, held: frozenset[str], refused: tuple[str, ...]) -> Sandbo
 def _execute(kind: Kind, program: str, limits: Limits, check: str | None, required: list[str]) -> _Told:
     token = secrets.token_hex(16)
     began = time.monotonic()
-    with _places() as (folder, outside), socket.create_server(("127.0.0.1", 0)) as door:
+    drop = os.geteuid() == 0 and (kind != "limits" or anyone_reads(Path(sys.base_prefix)))
+    with places(drop) as (folder, outside), socket.create_server(("127.0.0.1", 0)) as door:
         inside = folder if kind in ("limits", "sandbox-exec") else Path("/tmp/work")  # noqa: S108 - its own, in there
         job = {
             "program": program,
-            "check": check,
+            "checked": check is not None,
+            "refused_calls": (refusing() or b"").hex(),
+            "seconds": limits.seconds + 2,
             "limits": {name: value for name, value in asdict(limits).items() if name != "seconds"},
             "required": required,
             "folder": str(inside),
             "outside": str(outside),
             "home": str(Path.home()),
-            "known": _python_in(Path.home()),
+            "known": python_in(Path.home()),
             "parent": os.getpid(),
             "port": door.getsockname()[1],
-            "drop": kind != "limits" or _anyone_reads(Path(sys.base_prefix)),
+            "drop": drop,
         }
-        data = json.dumps(job).encode()
-        command = _command(kind, folder, inside, limits)
+        parts = (json.dumps(job).encode(), (check or "").encode("utf-8", "replace"))
         environment = {"HOME": str(inside), "LANG": "C.UTF-8", "PATH": ""}
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                command(kind, folder, inside, limits.disk),
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 start_new_session=True, env=environment, cwd=folder,
             )  # fmt: skip
         except OSError as error:
             return _Told(Outcome(False, f"cannot be started ({error.strerror})"))
         guard = _Guard(process, limits, folder if kind in ("limits", "sandbox-exec") else None)
         try:
-            # The token waits in the pipe until the referee asks for it, long after the program was run.
-            verdict, output = guard.talk(b"%08x" % len(data) + data + token.encode())
+            # Check and token wait in the pipe until the referee asks for them, after the program was started.
+            data = b"".join(b"%08x" % len(part) + part for part in parts)
+            verdict, output = guard.talk(data + token.encode())
         finally:
             guard.end()
     return _told(verdict, output, token, guard.why, limits, time.monotonic() - began)
@@ -267,133 +268,6 @@ def _told(verdict: bytes, output: bytes, token: str, ended: str, limits: Limits,
         Outcome(passed, one_line(why or ("" if passed else "it ended without a word"), 200), text, seconds),
         frozenset(name for name in held if name in _WORDS) if isinstance(held, list) else None,
     )
-
-
-@contextmanager
-def _places() -> Iterator[tuple[Path, Path]]:
-    """The program's own folder, and one that it should not be able to write to though everybody may."""
-    whole = Path(tempfile.mkdtemp(prefix="dpotui-sandbox-")).resolve()
-    try:
-        whole.chmod(0o711)
-        folder, outside = whole / "work", whole / "outside"
-        folder.mkdir(0o700)
-        outside.mkdir()
-        outside.chmod(0o777)
-        if os.geteuid() == 0:
-            os.chown(folder, NOBODY, NOBODY)
-        yield folder, outside
-    finally:
-        _remove(whole)
-
-
-def _remove(folder: Path) -> None:
-    """Also what a program made unreadable; links are removed, never followed."""
-
-    def opened(_: Callable[..., Any], path: str, __: Any) -> None:
-        for one in (Path(path).parent, Path(path)):
-            if not one.is_symlink() and one.is_dir() and one.is_relative_to(folder):
-                one.chmod(0o700)
-
-    shutil.rmtree(folder, onerror=opened)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _anyone_reads(folder: Path) -> bool:
-    """Whether a user without rights could start Python from here."""
-    return all(one.stat().st_mode & stat.S_IXOTH for one in (folder, *folder.parents))
-
-
-def _python_in(home: Path) -> list[str]:
-    """The folder of the home folder in which Python itself lies, where it does."""
-    prefix = Path(sys.base_prefix).resolve()
-    return [prefix.relative_to(home.resolve()).parts[0]] if prefix.is_relative_to(home.resolve()) else []
-
-
-def _source(name: str) -> str:
-    return Path(__file__).with_name(name).read_text("utf-8")
-
-
-def _python() -> str:
-    """The interpreter itself, not the environment it was called from: in there only the standard library is."""
-    return os.path.realpath(sys.executable)
-
-
-def _needed() -> tuple[list[str], list[tuple[str, str]]]:
-    """What Python needs of the file system: folders and files, and links by name."""
-    binds: list[str] = []
-    links: list[tuple[str, str]] = []
-    for name in ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/nix/store"):
-        path = Path(name)
-        if path.is_symlink():
-            links.append((name, str(path.readlink())))
-        elif path.is_dir():
-            binds.append(name)
-    prefix = Path(sys.base_prefix).resolve()
-    for one in (prefix / "lib", prefix / "lib64", Path(_python()), Path("/etc/ld.so.cache")):
-        inside = any(one.is_relative_to(known) for known in binds)
-        if one.exists() and not one.is_symlink() and not inside:
-            binds.append(str(one))
-    return binds, links
-
-
-def _command(kind: Kind, folder: Path, inside: Path, limits: Limits) -> list[str]:
-    start = [_python(), "-I", "-S", "-u", "-X", "utf8", "-c", _source("sandbox_child.py")]
-    if kind == "limits":
-        return start
-    if kind == "sandbox-exec":
-        return ["/usr/bin/sandbox-exec", "-p", _profile(folder), *start]
-    binds, links = _needed()
-    if kind == "namespaces":
-        devices = ["/dev/null", "/dev/urandom"]
-        plan = {
-            "root": str(folder), "binds": [*binds, *devices], "links": links, "folder": str(inside),
-            "disk": limits.disk,
-        }  # fmt: skip
-        first = [_python(), "-I", "-S", "-c", _source("sandbox_namespaces.py"), json.dumps(plan)]
-        return [*first, *start]
-    command = [str(shutil.which("bwrap")), "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    if os.geteuid() == 0:
-        # It gives itself up for a user without rights, which has to be one that is known in there.
-        command.remove("--unshare-all")
-        command += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
-        command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    made: set[Path] = set()
-    for path in binds:
-        for parent in reversed(Path(path).parents[:-1]):
-            # Those it makes by itself can be entered by their owner only.
-            command += [] if parent in made else ["--perms", "0755", "--dir", str(parent)]
-            made.add(parent)
-        command += ["--ro-bind", path, path]
-    for name, target in links:
-        command += ["--symlink", target, name]
-    command += ["--dev", "/dev", "--perms", "0777", "--size", str(limits.disk), "--tmpfs", str(inside)]
-    return [*command, "--remount-ro", "/", "--chdir", str(inside), *start]
-
-
-def _profile(folder: Path) -> str:
-    """What sandbox-exec of macOS keeps from a program; of several rules the last one that fits counts."""
-    home = Path.home().resolve()
-    prefix = Path(sys.base_prefix).resolve()
-    quoted = {name: json.dumps(str(path)) for name, path in (("home", home), ("prefix", prefix), ("folder", folder))}
-    ancestors = "".join(f" (literal {json.dumps(str(path))})" for path in prefix.parents)
-    return f"""(version 1)
-(allow default)
-(deny network*)
-(deny file-write*)
-(allow file-write* (subpath {quoted["folder"]}) (literal "/dev/null"))
-(deny file-read* (subpath {quoted["home"]}) (subpath "/Users") (subpath "/Volumes"))
-(allow file-read-metadata{ancestors})
-(allow file-read* (subpath {quoted["prefix"]}) (subpath {quoted["folder"]}))
-(deny process-exec*)
-(allow process-exec* (subpath {quoted["prefix"]}))
-(deny signal (target others))
-(deny process-info* (target others))
-(deny mach-priv* (target others))
-(deny mach-lookup)
-(deny mach-register)
-(deny ipc-posix*)
-(deny appleevent-send)
-"""
 
 
 class _Guard:
@@ -478,7 +352,7 @@ class _Guard:
                 continue
         if used > self._limits.memory:
             return f"used more than {self._limits.memory >> 20} MB of memory"
-        if _size(self._folder) > self._limits.disk:
+        if size(self._folder) > self._limits.disk:
             return f"wrote more than {self._limits.disk >> 20} MB"
         return ""
 
@@ -499,42 +373,7 @@ class _Guard:
                 except BrokenPipeError:
                     continue
         if self._folder is not None:
-            for one in _at_home_in(self._folder):
-                try:
-                    one.kill()
-                except psutil.Error:
-                    continue
+            end_at_home_in(self._folder)
 
     def _kill_group(self) -> None:
         os.killpg(self._session, signal.SIGKILL)
-
-
-def _size(folder: Path) -> int:
-    """Bytes of the files in a folder and the folders in it; stops counting where there are very many."""
-    total, looked, open_ = 0, 0, [str(folder)]
-    while open_ and looked < 5000:
-        try:
-            with os.scandir(open_.pop()) as entries:
-                for entry in entries:
-                    looked += 1
-                    if entry.is_dir(follow_symlinks=False):
-                        open_.append(entry.path)
-                    else:
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if looked >= 5000:
-                        return sys.maxsize
-        except OSError:
-            continue
-    return total
-
-
-def _at_home_in(folder: Path) -> list[psutil.Process]:
-    """Processes that still have the program's folder as their home or their place: daemons it left behind."""
-    found = []
-    for one in psutil.process_iter():
-        try:
-            if one.environ().get("HOME") == str(folder) or Path(one.cwd()).is_relative_to(folder):
-                found.append(one)
-        except (psutil.Error, OSError):
-            continue
-    return found

@@ -2,9 +2,10 @@
 
 Given to `python -I -S -c` as text, so that it needs no file of ours in there; imports nothing of ours. The referee
 reads the job from its standard input, forks the child, and only talks with it in JSON through two pipes: answers are
-rebuilt here as plain values, so that nothing the program makes can claim to equal what it should. The token that says
-"passed" is still in the referee's own pipe while the program runs, and is read when the check is over. Nobody but the
-kernel knows it until then, and the referee cannot be traced or read.
+rebuilt here as plain values, so that nothing the program makes can claim to equal what it should. The check and the
+token that says "passed" are still in the referee's own pipe when the child is forked, so that nothing of them is in its
+memory: the check is read when the program is loaded, the token when the check is over. The referee cannot be traced or
+read, and ends by itself when whoever started it is no longer there to end it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import errno
 import json
 import os
 import resource
+import select
 import signal
 import sys
 import time
@@ -29,10 +31,15 @@ NOBODY = 65534
 LONGEST = 4 << 20  # bytes of one answer
 MANY = 100_000  # elements of one answer that is an iterator
 DEEP = 60
+FILES = 2048  # files and folders of a program; each costs memory that no limit counts
 
 
 class Refused(Exception):
     """The isolation that was promised is not there."""
+
+
+class TooMany(BaseException):
+    """The program takes more than it may; a check that catches exceptions does not catch this."""
 
 
 # Values
@@ -103,8 +110,12 @@ def unpacked(told: Any) -> Any:
 class Line:
     """One direction of talk: a line of JSON at a time, none longer than is allowed."""
 
-    def __init__(self, reading: int, writing: int) -> None:
-        self._reading, self._writing, self._kept = reading, writing, b""
+    def __init__(self, reading: int, writing: int, look: Callable[[], None] | None = None) -> None:
+        """
+        Args:
+            look: called over and over while an answer is waited for.
+        """
+        self._reading, self._writing, self._kept, self._look = reading, writing, b"", look
 
     def send(self, message: Any) -> None:
         data = json.dumps(message).encode() + b"\n"
@@ -119,6 +130,10 @@ class Line:
         while b"\n" not in self._kept:
             if len(self._kept) > LONGEST:
                 raise ValueError("the answer is longer than 4 MB")
+            while self._look is not None:
+                self._look()
+                if select.select([self._reading], [], [], 0.05)[0]:
+                    break
             new = os.read(self._reading, 1 << 16)
             if not new:
                 raise EOFError
@@ -160,6 +175,39 @@ def confine(limits: dict[str, int], *, alone: bool) -> None:
             resource.setrlimit(kind, (most, most))
         except (ValueError, OSError):
             continue  # whether it holds is tried below
+
+
+def refuse_calls(code: str) -> None:
+    """Give up rights and calls of the kernel for good. Whether it worked is tried by what is tried below.
+
+    Args:
+        code: a filter as hexadecimal, for Linux; may be empty.
+    """
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None, use_errno=True)
+    library.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS: no sudo
+    # The superuser's rights, where it could not be left: version 3 of the header, this process; three words, twice.
+    library.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
+    filter_ = bytes.fromhex(code)
+    if filter_:
+        held = ctypes.create_string_buffer(filter_, len(filter_))
+
+        class Program(ctypes.Structure):
+            _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+        program = Program(len(filter_) // 8, ctypes.cast(held, ctypes.c_void_p))
+        library.prctl(22, 2, ctypes.byref(program), 0, 0)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+
+
+def overfull(limits: dict[str, int]) -> None:
+    """
+    Raises:
+        TooMany: files, on a file system of the program's own; a disk's are counted from outside.
+    """
+    place = os.statvfs(".")
+    if place.f_frsize * place.f_blocks <= 2 * limits["disk"] and place.f_files - place.f_ffree > FILES:
+        raise TooMany(f"made more than {FILES} files")
 
 
 def _fails(what: Callable[[], Any]) -> bool:
@@ -230,12 +278,15 @@ def holding(job: dict[str, Any], referee: int) -> list[str]:
 def serve(job: dict[str, Any], line: Line, referee: int) -> None:
     """Confine this process, say what holds, and on a word load the program and answer calls to it."""
     confine(job["limits"], alone=True)
+    refuse_calls(job["refused_calls"])
     line.send(holding(job, referee))
     if line.receive() != "go":
         return
+    source = job["program"]
+    job.clear()
     space: dict[str, Any] = {"__name__": "solution"}
     try:
-        exec(compile(job["program"], "<program>", "exec"), space)  # noqa: S102 - that is what the sandbox is for
+        exec(compile(source, "<program>", "exec"), space)  # noqa: S102 - that is what the sandbox is for
     except BaseException as error:
         line.send({"error": [type(error).__name__, _said(error)]})
         return
@@ -306,9 +357,10 @@ def judge(job: dict[str, Any], line: Line) -> None:
     line.send("go")
     program = Program(line)
     program.result()
-    if job["check"] is None:
+    check = _told()
+    if not job["checked"]:
         raise EOFError
-    exec(compile(job["check"], "<check>", "exec"), {"__name__": "check", "program": program.function})  # noqa: S102
+    exec(compile(check, "<check>", "exec"), {"__name__": "check", "program": program.function})  # noqa: S102
 
 
 def _exactly(count: int) -> bytes:
@@ -321,9 +373,14 @@ def _exactly(count: int) -> bytes:
     return found
 
 
+def _told() -> str:
+    """The next part of what the referee is given."""
+    return _exactly(int(_exactly(8), 16)).decode()
+
+
 def main() -> None:
-    job: dict[str, Any] = json.loads(_exactly(int(_exactly(8), 16)))
-    if os.geteuid() == 0 and job["drop"]:
+    job: dict[str, Any] = json.loads(_told())
+    if job["drop"]:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
@@ -346,17 +403,18 @@ def main() -> None:
             os._exit(0)
     os.close(asks)
     os.close(answered)
+    _end_in(job["seconds"], child)
     confine({**job["limits"], "cpu": job["limits"]["cpu"] + 1}, alone=False)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     said: dict[str, Any] = {}
     try:
-        judge(job, Line(answers, asked))
+        judge(job, Line(answers, asked, lambda: overfull(job["limits"])))
     except Refused as error:
         said["refused"] = str(error)
+    except TooMany as error:
+        said["why"] = str(error)
     except (EOFError, BrokenPipeError):
-        said["why"] = (
-            "the program ended" if job["check"] is None else f"the program {_ended(child, job['limits']['cpu'])}"
-        )
+        said["why"] = f"the program {_ended(child, job['limits']['cpu'])}" if job["checked"] else "the program ended"
     except BaseException as error:
         said["why"] = f"{type(error).__name__}: {_said(error)}".rstrip(": ")
     else:
@@ -366,6 +424,18 @@ def main() -> None:
         os.kill(child, signal.SIGKILL)
     os.write(verdict, json.dumps(said).encode())
     os._exit(0)
+
+
+def _end_in(seconds: float, child: int) -> None:
+    """Whoever started this ends it in time; where that one was killed, nobody else would."""
+
+    def end(*_: object) -> None:
+        with contextlib.suppress(OSError):
+            os.kill(child, signal.SIGKILL)
+        os._exit(6)
+
+    signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _ended(child: int, cpu: int) -> str:

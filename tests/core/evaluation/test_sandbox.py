@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +21,8 @@ from core.errors import UserError
 from core.evaluation import sandbox as module
 from core.evaluation.humaneval import check
 from core.evaluation.sandbox import Kind, Limits, Sandbox, probe
+from core.evaluation.sandbox_calls import refusing
+from core.evaluation.sandbox_places import places, tidy
 from dpotui.commands.evaluate import command
 from tests.core.evaluation import hostile
 
@@ -27,7 +33,7 @@ GUARDED = {
     "write_in_temporary_folder": "writing", "kill_parent": "others", "start_process": "processes",
     "start_thread": "processes", "start_shell": "processes", "take_memory": "memory", "long_file": "file",
     "fill_disk": "disk", "raise_limits": "user", "read_token": "referee", "read_referee": "referee",
-    "trace_referee": "referee", "become_root": "user",
+    "trace_referee": "referee", "become_root": "user", "fill_shared_memory": "disk",
 }  # fmt: skip
 LIMITS = Limits(seconds=20)
 
@@ -66,6 +72,10 @@ def test_what_it_says_holds_does_hold(kind: Sandbox, place: hostile.Place) -> No
             assert not got[name].startswith("GOT"), (name, got[name])
     assert got["read_environment"].startswith("KeyError")
     assert got["open_many"].startswith("OSError")
+    assert got["read_check"].startswith("LookupError")
+    if refusing() is not None:
+        for name in hostile.CALLS:
+            assert not got[name].startswith("GOT"), (name, got[name])
     if kind.kind != "limits":
         assert kind.isolates
         assert not (place.outside / "written").exists()
@@ -81,7 +91,7 @@ def test_nothing_but_the_answer_is_a_pass(best: Sandbox, name: str) -> None:
     assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob(f"dpotui-sandbox-*/{os.getpid()}"))
 
 
-@pytest.mark.parametrize("name", ["endless loop", "stops itself"])
+@pytest.mark.parametrize("name", ["endless loop", "catches what ends it"])
 def test_time_ends_what_does_not_end(kind: Sandbox, name: str) -> None:
     outcome = hostile.ends(kind, name)
     assert not outcome.passed
@@ -104,6 +114,46 @@ def test_an_answer_is_a_pass(kind: Sandbox) -> None:
 def test_without_a_check_nothing_passes(best: Sandbox) -> None:
     outcome = best.run("print('here')", LIMITS)
     assert (outcome.passed, outcome.output) == (False, "here\n")
+
+
+def test_a_program_does_not_outlive_the_one_that_started_it(kind: Sandbox, tmp_path: Path) -> None:
+    """kill -9 of the engine: nobody looks at the clock any more, and nobody removes the folder."""
+    code = (
+        "import sys\nfrom core.evaluation.sandbox import Limits, probe\nsandbox = probe(sys.argv[1])\n"
+        "print('ready', flush=True)\n"
+        "sandbox.run('import time\\ntime.sleep(60)', Limits(seconds=1.0), '')"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    tmp_path.chmod(0o711)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, kind.kind], stdout=subprocess.PIPE, env=environment, cwd=Path(__file__).parents[3]
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        deadline = time.monotonic() + 10
+        while not (family := psutil.Process(process.pid).children(recursive=True)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert family
+    (left,) = tmp_path.glob("dpotui-sandbox-*")
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path))
+        tidy()
+    assert not left.exists()
+
+
+def test_tidying_leaves_what_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with places(False) as (folder, _):
+        (tmp_path / "dpotui-sandbox-link").symlink_to(folder.parent)
+        (folder / "file").write_text("in use")
+        tidy()
+        assert (folder / "file").read_text() == "in use"
+    assert [one.name for one in tmp_path.iterdir()] == ["dpotui-sandbox-link"]
 
 
 def test_a_daemon_does_not_stay_behind() -> None:
