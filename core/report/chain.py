@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core.report.sources import Sources
 from core.store import runs
 from core.store.runs import Kind, Run
+
+if TYPE_CHECKING:
+    from core.report.sources import Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Chain:
 def chain(sources: Sources) -> Chain:
     """Begins at the newest evaluation of a final model and follows what it names; else at the newest runs."""
     baseline, final = _evaluation(sources, "baseline"), _evaluation(sources, "final")
-    dpo = _writer(sources, setting(final, "model", "final"), "dpo") or _newest(sources, "dpo")
+    dpo = _writer(sources, setting(final, "model", "final"), "dpo", final) or _newest(sources, "dpo")
     start = setting(dpo, "model", "reference_model") or setting(final, "model", "baseline")
     checks = (_newest(sources, "data_check"), _newest(sources, "init_check"))
     return Chain(
@@ -86,14 +89,16 @@ def _evaluation(sources: Sources, subject: str) -> Run | None:
     return sources.run(row[0]) if row else None
 
 
-def _writer(sources: Sources, path: str | None, kind: Kind) -> Run | None:
-    """The newest run of a kind that wrote a model there."""
+def _writer(sources: Sources, path: str | None, kind: Kind, reader: Run | None = None) -> Run | None:
+    """The newest run of a kind that wrote a model there; before another run read it, where that is given."""
     if path is None:
         return None
     sql = (
         "SELECT runs.id FROM runs LEFT JOIN artifacts ON artifacts.run = runs.id AND artifacts.kind IN"
         " ('model', 'adapter', 'checkpoint') WHERE runs.kind = ? AND (artifacts.path = ? OR runs.output_dir = ?)"
+        " AND coalesce(runs.started, runs.created) <= ?"
         " ORDER BY runs.state = 'finished' DESC, runs.created DESC, runs.id DESC LIMIT 1"
     )
-    row = sources.db.execute(sql, [kind, path, path]).fetchone()
+    latest = math.inf if reader is None else reader.started or reader.created
+    row = sources.db.execute(sql, [kind, path, path, latest]).fetchone()
     return sources.run(row[0]) if row else None

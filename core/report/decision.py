@@ -8,7 +8,6 @@ from pathlib import Path
 from core import checklist
 from core.checklist import Item
 from core.errors import UserError
-from core.report.chain import chain
 from core.report.sources import Sources
 from core.report.success import DEPLOYMENT, REPORT, SUCCESS, Criterion
 from core.store import Database, decisions, facts, files, ticks
@@ -60,7 +59,7 @@ def decide(
         ],
         "against": [name for name in named if name in against],
     }
-    final = chain(sources).final
+    final = sources.chain.final
     notes = {_note(each) for each in decisions.history(db)}
     made = decisions.record(db, Decision(choice, who, note.strip(), criteria, final.id if final else None))
     said = [_tick(sources, DEPLOYMENT, who, _note(made), notes)]

@@ -88,6 +88,8 @@ class Chart:
     title: str
     lines: tuple[Line, ...]
     limit: float | None = None
+    unit: str = ""
+    log: bool = False  # its axis
 
 
 @dataclass(frozen=True, slots=True)

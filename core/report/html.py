@@ -30,22 +30,25 @@ table{border-collapse:collapse;width:100%;font-size:.86rem;font-variant-numeric:
 th,td{text-align:left;vertical-align:top;padding:.28rem .6rem;border-bottom:1px solid var(--rule);
 unicode-bidi:isolate;overflow-wrap:break-word}
 th{background:var(--head);font-weight:600;white-space:nowrap}
-td{max-width:34rem}td:last-child{min-width:9rem;color:var(--dim)}.n{text-align:right;white-space:nowrap}
-td:first-child{min-width:8rem;color:var(--ink)}
+td{max-width:34rem}
+.n{text-align:right;white-space:nowrap}td:last-child:not(.n){min-width:9rem}.told td:last-child{color:var(--dim)}
+td:first-child{min-width:8rem}
 .good{color:var(--good)}.bad{color:var(--bad);font-weight:600}.warn{color:var(--warn);font-weight:600}
+h3{font-size:1rem;margin:1.4rem 0 .4rem}
 p.good,p.bad,p.warn{padding:.35rem .7rem;border-left:4px solid;background:var(--head)}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(19rem,1fr));gap:.8rem}
 svg{width:100%;height:auto;border:1px solid var(--rule);border-radius:6px}
-svg text{font:10px system-ui,sans-serif;fill:var(--dim)}svg .name{font-size:11px;font-weight:600;fill:var(--l0)}
+svg text{font:10px system-ui,sans-serif;fill:var(--dim)}svg .name{font-size:12px;font-weight:600;fill:var(--ink)}
 .axis{fill:none;stroke:var(--dim);stroke-width:.8}.line{fill:none;stroke-width:1.5;stroke-linejoin:round}
 .l0{stroke:var(--l0)}.l1{stroke:var(--l1);stroke-dasharray:5 2}.band{opacity:.16}.b0,.d0{fill:var(--l0)}
-.b1,.d1,svg .k1{fill:var(--l1)}.limit{fill:none;stroke:var(--warn);stroke-dasharray:2 3}
+.b1,.d1,svg .k1{fill:var(--l1)}svg .k0{fill:var(--l0)}.grid{fill:none;stroke:var(--rule);stroke-width:.6}
+.limit{fill:none;stroke:var(--warn);stroke-dasharray:2 3}
 svg .limit-name{fill:var(--warn)}
 @media(max-width:40rem){body{padding:.8rem .6rem 3rem}th,td{padding:.25rem .4rem}}
 @media print{:root{--ink:#000;--dim:#333;--page:#fff;--rule:#bbb;--head:#f2f2f2;--good:#0b5;--bad:#a00;--warn:#850;
 --l0:#135;--l1:#a40}body{max-width:none;padding:0;font-size:10pt}nav{display:none}.wide{overflow:visible}
 table{font-size:7.5pt}td:first-child,td:last-child{min-width:0}td{max-width:none;overflow-wrap:anywhere}th{white-space:normal}tr,svg{break-inside:avoid}
-h2{break-after:avoid}thead{display:table-header-group}.charts{grid-template-columns:1fr 1fr}}
+h2{break-after:avoid}thead{display:table-header-group}.charts{grid-template-columns:1fr 1fr 1fr}h3{break-after:avoid}}
 """.strip()
 
 _MARKS = {"good": "✓ ", "bad": "✗ ", "warn": "⚠ ", "": ""}
@@ -128,7 +131,9 @@ def _block(block: Block) -> Iterator[Written]:
 def _table(block: Table) -> Iterator[Written]:
     kinds = [' class="n"' if index in block.numbers else "" for index in range(len(block.head))]
     head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(block.head, kinds, strict=True))
-    yield Written(f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>')
+    # A last column of sentences stands back behind the figures.
+    told = ' class="told"' if block.head[-1].startswith(("why", "where", "by what")) else ""
+    yield Written(f'<div class="wide"><table{told}><thead><tr>{head}</tr></thead><tbody>')
     for cells in block.rows:
         tds = "".join(f"<td{kind}>{_cell(each)}</td>" for each, kind in zip(cells, kinds, strict=True))
         yield Written(f"<tr>{tds}</tr>", _figures(*cells))
@@ -136,7 +141,7 @@ def _table(block: Table) -> Iterator[Written]:
 
 
 def _charts(block: Charts) -> Iterator[Written]:
-    yield Written(f"<p>{escape(block.title)}</p>")
+    yield Written(f"<h3>{escape(block.title)}</h3>")
     yield Written('<div class="charts">')
     for chart in block.charts:
         yield from draw(chart)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from core.checklist import Item
 from core.checklist.state import Evidence
 from core.report.clean import moment
 from core.report.document import Block, Bullets, Cell, Paragraph, Section, cell, row, table
 from core.report.sources import SELF, Sources
-from core.report.success import label
+from core.report.success import filled, label
 from core.store import decisions
 
 _EVIDENCE = 4
@@ -28,16 +30,18 @@ def decision(sources: Sources) -> Section:
         if made.choice == "deploy" and made.unmet:
             words = cell("OVERRIDE: deployed against criteria that were not met: ", sources.decided("against"))
             blocks.append(Paragraph(words, "bad"))
-    found = sources.criteria
+    # What is not met first.
+    found = sorted(sources.criteria, key=lambda each: each.met)
     rows = []
     for each in found:
-        rows.append(
-            row(each.title, sources.criterion(each.name), each.verdict, each.cell, sources.criterion(each.name, "then"))
-        )
+        now, then = sources.criterion(each.name), sources.criterion(each.name, "then")
+        rows.append(row(each.named, now, *((then,) if made is not None else ()), each.verdict, each.cell))
     met = sources.tally("criteria")
-    blocks.append(Paragraph(cell("Success criteria met: ", met), met.mood))
+    blocks.append(
+        Paragraph(cell("Success criteria met: ", met, " (the gates and the checklist of stage 7)."), met.mood)
+    )
     if rows:
-        head = ("criterion of stage 7", "now", "verdict", "by what", "when decided")
+        head = ("criterion", "now", *(("when decided",) if made is not None else ()), "verdict", "by what")
         blocks.append(table(head, rows))
     older = decisions.history(sources.db)[1:]
     if older:
@@ -64,27 +68,50 @@ def checklists(sources: Sources) -> Section:
     blocks: list[Block] = []
     for root in sources.roots:
         rows: list[tuple[Cell, ...]] = []
+        blocks.append(Paragraph(cell(sources.clean(root.text, 80), ": ", sources.progress(root.id), " done")))
+        if _untouched(sources, root):
+            blocks.append(Bullets(tuple(_open_items(sources, root))))
+            continue
         for item in root.walk():
             if item is root or item.id == SELF:
                 continue
             rows.append(_item(sources, root, item))
-        blocks.append(Paragraph(cell(sources.clean(root.text, 80), ": ", sources.progress(root.id), " done")))
         if rows:
-            blocks.append(table(("item", "state", "value", "verdict", "by", "when", "why and evidence"), rows))
+            blocks.append(table(("item", "state", "verdict", "by", "when", "why and evidence"), rows))
     words = (
         "The item on the evaluation report itself is left out: it is ticked, with this file's hash, once it is written."
     )
     return Section("checklist", "Checklist", (Paragraph((words,)), *blocks))
 
 
+def _untouched(sources: Sources, root: Item) -> bool:
+    """Whether nobody and nothing said anything of any of its items."""
+    found = [sources.states[item.id] for item in sources.leaves([root])]
+    return bool(found) and not any(
+        state.state == "done" or state.by or state.value or state.note or state.evidence for state in found
+    )
+
+
+def _open_items(sources: Sources, root: Item) -> Iterator[Cell]:
+    """A line for each heading with what is open below it."""
+    bare = [each for each in root.children if each.leaf and each.id != SELF]
+    groups = [("open", bare)] if bare else []
+    groups += [(label(sources, each), list(sources.leaves([each]))) for each in root.children if not each.leaf]
+    for name, items in groups:
+        if items:
+            words = "; ".join(label(sources, item) for item in items)
+            yield cell(f"{name.rstrip(':')}: {words}")
+
+
 def _item(sources: Sources, root: Item, item: Item) -> tuple[Cell, ...]:
     depth = _depth(root, item)
-    text = "· " * (depth - 1) + label(sources, item)
+    indent = "· " * (depth - 1)
     if not item.leaf:
-        return row(text, "", "", "", "", "", "")
+        return row(indent + label(sources, item), "", "", "", "", "")
+    text = cell(indent, *filled(sources, item))
     state = sources.states[item.id]
-    parts = [sources.item(item.id, part) for part in ("state", "value", "verdict", "by", "time")]
-    shown = [part if part.raw not in ("None", "((), None)") else None for part in parts]
+    parts = [sources.item(item.id, part) for part in ("state", "verdict", "by", "time")]
+    shown = [part if part.raw != "None" else None for part in parts]
     why = [sources.clean(state.why, 200)] if state.why else []
     if state.override:
         why.insert(0, "OVERRIDE of what was measured")

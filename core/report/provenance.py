@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
 from core.report.chain import Chain, setting
-from core.report.document import Block, Bullets, Cell, Paragraph, Section, cell, row, table
+from core.report.document import Block, Bullets, Cell, Figure, Inline, Paragraph, Section, cell, row, table
 from core.report.sources import Sources, flattened
 from core.store import log, runs
 from core.store.runs import Run
@@ -48,18 +49,24 @@ def ancestry(sources: Sources, chain: Chain) -> Section:
         )
     blocks: list[Block] = [table(("model", "where", "sha256 now", "made by", "started by", "started"), rows)]
     if chain.training:
-        blocks.append(Paragraph(("What each run read, with the hash it had then and has now:",)))
+        words = "What the runs read, with its hash when they read it, and whether it is the same now:"
+        blocks.append(Paragraph((words,)))
         blocks.append(_inputs(sources, chain))
     return Section("model", "Model and ancestry", tuple(blocks))
 
 
 def _inputs(sources: Sources, chain: Chain) -> Block:
-    rows = []
+    """A row for each file in each state that it was read in."""
+    readers: dict[tuple[str, str], list[str]] = {}
     for run in chain.runs:
         for path in sorted(run.inputs)[:_NODES]:
-            now = sources.resolve(("file", path))
-            rows.append(row(run.id, sources.clean.path(path), sources.recorded(run.id, path), now or "elsewhere"))
-    return table(("run", "read", "sha256 then", "sha256 now"), rows)
+            readers.setdefault((path, run.inputs[path]), []).append(run.id)
+    rows = []
+    for (path, _), ids in sorted(readers.items()):
+        # One of them stands for all: they read the same bytes.
+        figures = (sources.recorded(ids[0], path), sources.since(ids[0], path))
+        rows.append(row(sources.clean.path(path), *figures, sources.clean(", ".join(ids), 200)))
+    return table(("file or model", "sha256 when read", "now", "read by"), rows)
 
 
 def data_lineage(sources: Sources, chain: Chain) -> Section:
@@ -103,7 +110,11 @@ def _data_files(chain: Chain) -> list[str]:
 def configurations(sources: Sources, chain: Chain) -> Section:
     """Where configurations differ from the templates, and the evaluations from each other."""
     blocks: list[Block] = []
-    for run in chain.runs:
+    before = _before(sources, chain)
+    if chain.dpo is not None and before is not None:
+        title = f"{chain.dpo.id} against the round before it, {before.id}"
+        blocks += _difference(sources, chain.dpo, before.config, title, before.id, before)
+    for run in sorted(chain.runs, key=lambda run: run.kind != "dpo"):
         if run.kind not in _TEMPLATES or run is chain.baseline:
             continue
         template = _template(_TEMPLATES[run.kind])
@@ -140,23 +151,69 @@ def _difference(
         yield Paragraph((f"{title}: nothing differs.",))
         return
     yield Paragraph((f"{title}:",))
+
+    def before(name: str) -> str | Figure:
+        return sources.config(other_run.id, name) if other_run is not None else sources.setting(name, theirs[name])
+
     rows = []
-    for name in differing[:_KEYS]:
-        before: Any = sources.setting(name, theirs[name]) if name in theirs else "—"
-        if other_run is not None:
-            before = sources.config(other_run.id, name)
-        rows.append(row(sources.clean(name, 100), before, sources.config(run.id, name)))
-    if len(differing) > _KEYS:
-        rows.append(row(f"… and {len(differing) - _KEYS} more", "", ""))
-    yield table(("key", column, run.id), rows)
+    figures: tuple[Inline | Cell, Inline | Cell]
+    for name, below in _folded(differing, mine, theirs):
+        if len(below) == 1:
+            figures = (before(name) if name in theirs else "—", sources.config(run.id, name))
+        elif below[0] in theirs:
+            figures = (f"{len(below)} keys", "—")
+        else:
+            figures = ("—", _together(sources, run, name, below))
+        rows.append(row(sources.clean(name if len(below) == 1 else f"{name}.*", 100), *figures))
+    more = len(rows) - _KEYS
+    yield table(("key", column, run.id), [*rows[:_KEYS], *([row(f"… and {more} more", "", "")] if more > 0 else [])])
+
+
+def _folded(differing: list[str], mine: dict[str, Any], theirs: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Keys one by one; those of a part that one side lacks altogether as that part with all of them."""
+    done: set[str] = set()
+    for name in differing:
+        if name in done:
+            continue
+        part = name
+        for each in accumulate(name.split(".")[:-1], lambda above, key: f"{above}.{key}"):
+            sides = [any(key.startswith(f"{each}.") for key in side) for side in (mine, theirs)]
+            if sides.count(True) == 1:
+                part = each
+                break
+        below = [key for key in differing if key == part or key.startswith(f"{part}.")]
+        if part == name or len(below) == 1:
+            below = [name]
+        done |= set(below)
+        yield (part if len(below) > 1 else name), below
+
+
+def _together(sources: Sources, run: Run, part: str, names: list[str]) -> Cell:
+    parts: list[str | Figure] = []
+    for name in names[:_KEYS]:
+        words = sources.clean(name.removeprefix(f"{part}."), 60)
+        parts += [f"{', ' if parts else ''}{words} ", sources.config(run.id, name)]
+    return cell(*parts)
+
+
+def _before(sources: Sources, chain: Chain) -> Run | None:
+    """The round of DPO before the one that made the final model."""
+    if chain.dpo is None:
+        return None
+    every = runs.listing(sources.db, kind="dpo", states=("finished",))
+    return next((run for run in every if (run.created, run.id) < (chain.dpo.created, chain.dpo.id)), None)
 
 
 def environment(sources: Sources, chain: Chain) -> Section:
     """Chip and versions of the engines that executed the runs, as they recorded them."""
-    rows = [row(name, *(sources.environment(run.id, name) for run in chain.runs)) for name in _VERSIONS]
     if not chain.runs:
         return Section("environment", "Environment", (Paragraph(("Nothing ran yet.",), "warn"),))
-    return Section("environment", "Environment", (table(("", *(run.id for run in chain.runs)), rows),))
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for run in chain.runs:
+        groups.setdefault(tuple(sources.environment(run.id, name).raw for name in _VERSIONS), []).append(run.id)
+    rows = [row(name, *(sources.environment(ids[0], name) for ids in groups.values())) for name in _VERSIONS]
+    heads = ["all runs"] if len(groups) == 1 else [sources.clean(", ".join(ids), 120) for ids in groups.values()]
+    return Section("environment", "Environment", (table(("", *heads), rows),))
 
 
 def runs_and_warnings(sources: Sources, chain: Chain) -> Section:

@@ -8,7 +8,7 @@ import math
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +16,12 @@ from core import checklist, gates
 from core.checklist import Item, ItemState
 from core.data.lineage import Node, lineage
 from core.errors import UserError
+from core.evaluation import retention
+from core.evaluation.ratings.scores import Summary as Marks
+from core.evaluation.retention import Compared
 from core.gates import GateResult
+from core.report import people, rounds
+from core.report.chain import Chain, chain
 from core.report.clean import HIDDEN, Cleaner, moment, secret_key, span
 from core.report.document import Bin, Figure, Key, Mood
 from core.report.numbers import NOTHING, interval, number, spark
@@ -59,6 +64,7 @@ class Sources:
         self._stale: dict[tuple[tuple[str, str], ...], str] = {}
         self._hashes: dict[str, str | None] = {}
         self._lineages: dict[str, list[Node]] = {}
+        self.summaries_of_marks: dict[str, Marks | None] = {}
         self._kinds: dict[str, Callable[..., Figure]] = {
             "fact": self.fact,
             "gate": self.gate,
@@ -76,7 +82,10 @@ class Sources:
             "criterion": self.criterion,
             "decision": self.decided,
             "environment": self.environment,
-            "ratings": self.ratings,
+            "marks": partial(people.mark, self),
+            "measured": partial(rounds.measured, self),
+            "retained": self.retained,
+            "since": self.since,
         }
 
     def resolve(self, key: Key) -> Figure | None:
@@ -115,6 +124,16 @@ class Sources:
     @cached_property
     def decision(self) -> Decision | None:
         return decisions.latest(self.db)
+
+    @cached_property
+    def chain(self) -> Chain:
+        return chain(self)
+
+    @cached_property
+    def compared(self) -> dict[str, Compared]:
+        """Each benchmark of the final model against the baseline; empty where no final model was measured."""
+        found = retention.measured(self.db, self.workspace)
+        return {one.name: one for one in found.compared} if found is not None else {}
 
     @cached_property
     def criteria(self) -> list[Criterion]:
@@ -197,7 +216,7 @@ class Sources:
         stale = self.stale(fact)
         match part:
             case "value":
-                words = self.clean(fact.text, 120) if fact.text else _yes_or_number(fact)
+                words = self.clean(_said(fact), 160)
                 return Figure(key, words, f"{fact.value!r} {fact.text or ''}", stale)
             case "interval":
                 shown = interval(fact.low, fact.high)
@@ -218,8 +237,7 @@ class Sources:
             case "verdict":
                 return Figure(key, found.verdict, found.verdict, stale, _VERDICTS[found.verdict])
             case "value":
-                shown = found.shown if found.value is not None else NOTHING
-                return Figure(key, shown, repr(found.value), stale)
+                return Figure(key, _judged(found), repr(found.value), stale)
             case "interval":
                 return Figure(key, interval(found.low, found.high), f"{found.low!r} {found.high!r}", stale)
             case "n":
@@ -352,7 +370,8 @@ class Sources:
                 return Figure(key, _count(node.rows), repr(node.rows))
         raise Gone(part)
 
-    def item(self, item_id: str, part: str) -> Figure:
+    def item(self, item_id: str, part: str, index: int = 0) -> Figure:
+        """`index` is that of a blank in its text."""
         key: Key = ("item", item_id, part)
         self.items[item_id]
         state = self.states[item_id]
@@ -365,6 +384,9 @@ class Sources:
                 return Figure(
                     key, state.verdict or NOTHING, str(state.verdict), stale, _VERDICTS.get(state.verdict or "", "")
                 )
+            case "blank":
+                value = state.values[index]
+                return Figure((*key, index), self.clean(value or NOTHING, 120), repr(value), stale)
             case "value":
                 shown = self.clean(", ".join(value or NOTHING for value in state.values) or state.value or NOTHING, 120)
                 return Figure(key, shown, repr((state.values, state.value)), stale)
@@ -422,12 +444,26 @@ class Sources:
         value = found.get(name)
         return Figure(("environment", run_id, name), self.clean(value or "not recorded", 100), str(value))
 
-    def ratings(self, criterion: str, part: str) -> Figure:
-        """Marks by people, of all files together."""
-        sql = "SELECT count(mark), avg(mark), count(DISTINCT who) FROM ratings WHERE undone = 0 AND criterion = ?"
-        count, mean, raters = self.db.execute(sql, [criterion]).fetchone()
-        shown = {"n": str(count), "mean": number(mean), "raters": str(raters)}[part]
-        return Figure(("ratings", criterion, part), shown, repr({"n": count, "mean": mean, "raters": raters}[part]))
+    def retained(self, name: str, part: str) -> Figure:
+        """What is left of one ability, in percent of the baseline's."""
+        key: Key = ("retained", name, part)
+        found = self.compared.get(name)
+        if found is None or found.percent is None:
+            return Figure(key, NOTHING, NOTHING)
+        if part == "interval":
+            return Figure(key, interval(found.low, found.high), f"{found.low!r} {found.high!r}")
+        return Figure(key, number(found.percent, "%"), repr(found.percent), mood="bad" if found.critical else "")
+
+    def since(self, run_id: str, path: str) -> Figure:
+        """Whether a file is still what a run read."""
+        key: Key = ("since", run_id, path)
+        if Path(path).is_absolute() or ".." in Path(path).parts or path.startswith("~"):
+            return Figure(key, "elsewhere", "elsewhere")
+        digest = self.hash(path)
+        if digest == self.run(run_id).inputs[path]:
+            return Figure(key, "same", "same", mood="good")
+        shown = "not there" if digest is None else f"changed: {digest[:_DIGITS]}"
+        return Figure(key, shown, str(digest), mood="warn")
 
 
 def flattened(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -446,7 +482,22 @@ def _count(n: int | None) -> str:
     return NOTHING if n is None else str(n)
 
 
-def _yes_or_number(fact: Fact) -> str:
-    if not fact.unit and fact.n is None and fact.low is None and fact.value in (0.0, 1.0):
-        return "yes" if fact.value else "no"
-    return number(fact.value, fact.unit)
+def _said(fact: Fact) -> str:
+    """A fact in words: its number, with what its text says beside it; a yes with a text is that text."""
+    assert fact.value is not None
+    yes_or_no = not fact.unit and fact.n is None and fact.low is None and fact.value in (0.0, 1.0)
+    if yes_or_no:
+        return fact.text or ("yes" if fact.value else "no")
+    shown = number(fact.value, fact.unit)
+    return f"{shown} ({fact.text})" if fact.text else shown
+
+
+def _judged(result: GateResult) -> str:
+    """The value of a gate as other places of the report say it, with more digits where its verdict needs them."""
+    if result.value is None:
+        return NOTHING
+    if not math.isfinite(result.value):
+        return result.shown
+    words = number(result.value)
+    same = result.gate.meets(float(words)) == result.gate.meets(result.value)
+    return words + ("%" if result.gate.unit == "%" else "") if same else result.shown

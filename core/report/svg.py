@@ -1,17 +1,19 @@
-"""Curves as inline SVG: the mean as a line, its extremes as a band, limits dashed. No script, no style attribute."""
+"""Curves as inline SVG: the mean as a line, its extremes as a band, targets dotted. No script, no style attribute."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from decimal import Decimal
 from html import escape
 
 from core.report.document import Chart
 from core.report.line import Written
 from core.report.numbers import number
 
-WIDTH, HEIGHT = 360, 170
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 22, 22
+WIDTH, HEIGHT = 360, 210
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 36, 36
+_TICKS = 4  # lines across, at most, beside the axis
 
 
 def draw(chart: Chart) -> Iterator[Written]:
@@ -24,33 +26,45 @@ def draw(chart: Chart) -> Iterator[Written]:
     low, high = min(finite, default=0.0), max(finite, default=1.0)
     if low == high:
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+    ticks = _decades(low, high) if chart.log else _round_ticks(low, high)
+    # The axis ends at a tick where one lies outside.
+    low, high = min(low, ticks[0]), max(high, ticks[-1])
     first, last = min(each.first for each in bins), max(each.last for each in bins)
 
     def x(step: float) -> float:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * (step - first) / max(1, last - first)
 
     def y(value: float) -> float:
-        share = (max(low, min(high, value)) / 2 - low / 2) / (high / 2 - low / 2)
+        held = max(low, min(high, value))
+        share = _share(math.log(held), math.log(low), math.log(high)) if chart.log else _share(held, low, high)
         return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * share
 
     title = escape(chart.title)
+    unit = ", ".join(part for part in (chart.unit, "log scale" if chart.log else "") if part)
     yield Written(f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">')
     for line in chart.lines:
         yield Written(f"<desc>{escape(line.name)} {escape(line.data.shown)}</desc>", (line.data,))
-    yield Written(f'<text class="name" x="{_LEFT}" y="13">{title}</text>')
+    yield Written(f'<text class="name" x="8" y="15">{title}</text>')
+    if unit:
+        yield Written(f'<text class="tick" x="8" y="28">{escape(unit)}</text>')
+    for tick in ticks:
+        height = f"{y(tick):.1f}"
+        yield Written(
+            f'<path class="grid" d="M{_LEFT} {height}H{WIDTH - _RIGHT}"/>'
+            f'<text class="tick" x="{_LEFT - 5}" y="{y(tick) + 3:.1f}" text-anchor="end">{number(tick)}</text>'
+        )
     yield Written(
         f'<path class="axis" d="M{_LEFT} {_TOP}V{HEIGHT - _BOTTOM}H{WIDTH - _RIGHT}"/>'
-        f'<text class="tick" x="{_LEFT - 4}" y="{_TOP + 8}" text-anchor="end">{number(high)}</text>'
-        f'<text class="tick" x="{_LEFT - 4}" y="{HEIGHT - _BOTTOM}" text-anchor="end">{number(low)}</text>'
-        f'<text class="tick" x="{_LEFT}" y="{HEIGHT - 7}">step {first}</text>'
-        f'<text class="tick" x="{WIDTH - _RIGHT}" y="{HEIGHT - 7}" text-anchor="end">{last}</text>'
+        f'<text class="tick" x="{_LEFT}" y="{HEIGHT - 22}">{first}</text>'
+        f'<text class="tick" x="{(_LEFT + WIDTH - _RIGHT) / 2:.0f}" y="{HEIGHT - 22}" text-anchor="middle">step</text>'
+        f'<text class="tick" x="{WIDTH - _RIGHT}" y="{HEIGHT - 22}" text-anchor="end">{last}</text>'
     )
     if chart.limit is not None:
         height = f"{y(chart.limit):.1f}"
         yield Written(f'<path class="limit" d="M{_LEFT} {height}H{WIDTH - _RIGHT}"/>')
         yield Written(
             f'<text class="limit-name" x="{WIDTH - _RIGHT}" y="{float(height) - 3:.1f}" text-anchor="end">'
-            f"limit {number(chart.limit)}</text>"
+            f"target {number(chart.limit)}</text>"
         )
     for index, line in enumerate(chart.lines):
         middle = [(x((each.first + each.last) / 2), each) for each in line.bins]
@@ -59,13 +73,42 @@ def draw(chart: Chart) -> Iterator[Written]:
         points = " ".join(f"{at:.1f},{y(each.mean):.1f}" for at, each in middle)
         if any(each.low != each.high for each in line.bins):
             yield Written(f'<polygon class="band b{index}" points="{up} {down}"/>')
-        if len(middle) == 1:
-            at, each = middle[0]
-            yield Written(f'<circle class="dot d{index}" cx="{at:.1f}" cy="{y(each.mean):.1f}" r="2.5"/>')
-        else:
+        if len(middle) > 1:
             yield Written(f'<polyline class="line l{index}" points="{points}"/>')
-    for index, line in enumerate(chart.lines[1:], 1):
+        # A line alone would not say how few points it is drawn through.
+        if len(middle) <= _FEW:
+            for at, each in middle:
+                yield Written(f'<circle class="d{index}" cx="{at:.1f}" cy="{y(each.mean):.1f}" r="2.2"/>')
+    for index, line in enumerate(chart.lines):
+        at = 8 + index * (WIDTH - 16) // 2
         yield Written(
-            f'<text class="key k{index}" x="{WIDTH - _RIGHT}" y="13" text-anchor="end">{escape(line.name)}</text>'
+            f'<path class="line l{index}" d="M{at} {HEIGHT - 8}h16"/>'
+            f'<text class="key k{index}" x="{at + 20}" y="{HEIGHT - 5}">{escape(line.name)}</text>'
         )
     yield Written("</svg>")
+
+
+_FEW = 12
+
+
+def _share(value: float, low: float, high: float) -> float:
+    # Halves first: the span of two huge numbers may be infinite.
+    return (value / 2 - low / 2) / (high / 2 - low / 2)
+
+
+def _round_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from the one at or below `low` to the one at or above `high`."""
+    span = high / 2 - low / 2
+    if not 1e-290 < span < 1e290:
+        return [low, high]
+    rough = span * 2 / _TICKS
+    power = Decimal(10) ** math.floor(math.log10(rough))
+    step = next(power * each for each in (1, 2, 5, 10) if float(power * each) >= rough * (1 - 1e-9))
+    start, end = math.floor(Decimal(low) / step), math.ceil(Decimal(high) / step)
+    return [float(step * index) for index in range(start, end + 1)]
+
+
+def _decades(low: float, high: float) -> list[float]:
+    start, end = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    wide = max(1, math.ceil((end - start) / _TICKS))
+    return [10.0**power for power in range(start, end + wide, wide)]

@@ -57,12 +57,12 @@ def test_files_are_written_and_hold_until_something_changes(report: Any, work: P
     assert code == 0 and out.endswith(" same; it is what would be written now\n")
     facts.record(open_store(work / "runs.db"), Fact("eval.win_rate", 48.0, "%", "evaluate-002", source="again"))
     code, out, _ = report("--verify", "out/r.md")
-    assert code == 1 and "gate/7/win_rate/value: was 61.0%, is 48.0%" in out
+    assert code == 1 and "gate/7/win_rate/value: was 61%, is 48%" in out
     code, out, _ = report("--verify", "out/r.md", "--json")
     document = json.loads(out)
     assert code == 1 and document["counts"]["changed"] > 3 and not document["good"] and document["sealed"]
     changed = next(each for each in document["figures"] if each["id"] == "gate/7/win_rate/value")
-    assert (changed["outcome"], changed["was"], changed["is"]) == ("changed", "61.0%", "48.0%")
+    assert (changed["outcome"], changed["was"], changed["is"]) == ("changed", "61%", "48%")
 
 
 def test_a_decision_is_signed_written_and_verified(report: Any, work: Path) -> None:

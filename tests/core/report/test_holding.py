@@ -51,7 +51,7 @@ def test_a_newer_measurement_is_a_change(bench: Bench, file: Path, suffix: str) 
     checked = held(bench, file)
     found = {each.id: each for each in checked.figures}
     assert not checked.good and checked.sealed and not checked.lines
-    assert (found["gate/7/win_rate/value"].was, found["gate/7/win_rate/value"].now) == ("61.0%", "48.0%")
+    assert (found["gate/7/win_rate/value"].was, found["gate/7/win_rate/value"].now) == ("61%", "48%")
     assert found["gate/7/win_rate/verdict"].outcome == "changed"
     assert found["benchmark/final/mmlu/value"].outcome == "changed"
     assert found["benchmark/baseline/mmlu/value"].outcome == "same"
@@ -64,7 +64,7 @@ def test_inputs_that_changed_make_figures_stale(bench: Bench, file: Path, suffix
     found = {each.id: each for each in held(bench, file).figures}
     stale = found["gate/7/win_rate/value"]
     assert (stale.outcome, stale.why) == ("stale", "data/pairs.jsonl changed since")
-    assert found["file/data/pairs.jsonl"].outcome == "changed"
+    assert found["since/dpo-001/data/pairs.jsonl"].outcome == "changed"
     assert found["metric/dpo-001/loss/last"].outcome == "same"
     # A report written now says so itself, and holds.
     save(build(Sources(bench.db, bench.workspace)), [file])

@@ -140,7 +140,9 @@ def test_a_workspace_full_of_it_gives_a_calm_report(bench: Bench, suffix: str) -
         found = _Shape()
         found.feed(text)
         assert found.shape.count("comment") == 1
-        words = "html head meta title style body h1 h2 p b nav a section div table thead tbody tr th td ul li comment"
+        words = (
+            "html head meta title style body h1 h2 h3 p b nav a section div table thead tbody tr th td ul li comment"
+        )
         known = {*words.split(), "svg", "desc", "text", "path", "polygon", "polyline", "circle"}
         assert {tag.split()[0].lstrip("/") for tag in found.shape} <= known
         assert html_module.escape("<script>alert(1)</script>") in visible
