@@ -132,7 +132,7 @@ def _table(block: Table) -> Iterator[Written]:
     kinds = [' class="n"' if index in block.numbers else "" for index in range(len(block.head))]
     head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(block.head, kinds, strict=True))
     # A last column of sentences stands back behind the figures.
-    told = ' class="told"' if block.head[-1].startswith(("why", "where", "by what")) else ""
+    told = ' class="told"' if block.head[-1].startswith(("why", "where")) else ""
     yield Written(f'<div class="wide"><table{told}><thead><tr>{head}</tr></thead><tbody>')
     for cells in block.rows:
         tds = "".join(f"<td{kind}>{_cell(each)}</td>" for each, kind in zip(cells, kinds, strict=True))

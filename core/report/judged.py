@@ -41,7 +41,7 @@ def decision(sources: Sources) -> Section:
         Paragraph(cell("Success criteria met: ", met, " (the gates and the checklist of stage 7)."), met.mood)
     )
     if rows:
-        head = ("criterion", "now", *(("when decided",) if made is not None else ()), "verdict", "by what")
+        head = ("criterion", "now", *(("when decided",) if made is not None else ()), "verdict", "why")
         blocks.append(table(head, rows))
     older = decisions.history(sources.db)[1:]
     if older:

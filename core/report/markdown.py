@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from core.report.document import Bullets, Cell, Charts, Figure, Paragraph, Report, Table
 from core.report.line import Written
@@ -15,21 +16,38 @@ _MARKUP = re.compile(r"([<>&_*\[\]#{}~|$])")
 # What some would read as an address or replace by other characters.
 _TEMPTING = re.compile(r"//|\bwww|\w\.[^\W\d]|[^\W\d]\.\w|--|\b\d+\.\d+\.\d+|::|\((?:c|r|tm|p)\)|\.\.", re.IGNORECASE)
 _TICKS = re.compile(r"`+")
+# Punctuation around words, none of which means anything beside a code span.
+_EDGES = re.compile(r"(\(?)(.+?)([,;:)]*)", re.DOTALL)
 
 
 def escape(text: str) -> str:
-    """Foreign text in a line of Markdown, also within a cell of a table: with its marks escaped, or in a code span."""
+    """Foreign text in a line of Markdown, also within a cell of a table: with its marks escaped, and words that would
+    still be taken for something in code spans."""
     words = text.strip()
     if not words:
         return text
     before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
-    if _PLAIN.fullmatch(words) and not _TEMPTING.search(words):
-        return before + _MARKUP.sub(r"\\\1", words) + after
+    # Nothing that tempts a reader of Markdown holds a space: words that are plain one by one are so together.
+    parts: list[str] = []
+    for plain, run in groupby(words.split(" "), _is_plain):
+        together = " ".join(run)
+        parts.append(_MARKUP.sub(r"\\\1", together) if plain else _span(together))
+    return before + " ".join(parts) + after
+
+
+def _is_plain(words: str) -> bool:
+    return _PLAIN.fullmatch(words) is not None and _TEMPTING.search(words) is None
+
+
+def _span(words: str) -> str:
+    """A code span; what ends or begins a sentence around it stays outside."""
+    edges = _EDGES.fullmatch(words)
+    lead, words, end = edges.groups() if edges else ("", words, "")
     fence = "`" * (max((len(ticks) for ticks in _TICKS.findall(words)), default=0) + 1)
     # A bar would end the cell, and before one a backslash would be taken for its escape.
     inside = words.replace("\\", "⧵").replace("|", "│")
     edge = " " if "`" in (inside[0], inside[-1]) else ""
-    return f"{before}{fence}{edge}{inside}{edge}{fence}{after}"
+    return f"{lead}{fence}{edge}{inside}{edge}{fence}{end}"
 
 
 def _join(parts: Iterable[str]) -> str:

@@ -110,5 +110,5 @@ def _briefly(sources: Sources, item: Item, met: bool, who: str) -> str:
     if state.verdict == "STALE":
         return sources.clean(state.why or "STALE", 160)
     if state.verdict == "FAIL" and item.target is not None:
-        return f"what was measured is not {item.target.op}{item.target.number}"
+        return f"measured, and not {item.target.op}{item.target.number}{item.target.unit}"
     return "measured, and left to a person to tick" if state.value else "not done"

@@ -334,7 +334,7 @@ class ReportScreen(ModeScreen):
         words = "What becomes of this model? Your name, the time and the criteria as they stand are kept with it."
         if read.unmet:
             words += f"\n\nNot met: {', '.join(read.unmet)}."
-        fields = [Field("Decision: " + ", ".join(CHOICES), hint="iterate"), Field("Why")]
+        fields = [Field("Decision: " + ", ".join(CHOICES), hint="one of the three"), Field("Why")]
         self.app.push_screen(Ask("Decide", words, fields, _Deciding(self)), self._decided)
 
     def _decided(self, done: bool | None) -> None:
