@@ -45,9 +45,11 @@ svg text{font:10px system-ui,sans-serif;fill:var(--dim)}svg .name{font-size:12px
 .limit{fill:none;stroke:var(--warn);stroke-dasharray:2 3}
 svg .limit-name{fill:var(--warn)}
 @media(max-width:40rem){body{padding:.8rem .6rem 3rem}th,td{padding:.25rem .4rem}}
-@media print{:root{--ink:#000;--dim:#333;--page:#fff;--rule:#bbb;--head:#f2f2f2;--good:#0b5;--bad:#a00;--warn:#850;
+@page{size:A4 landscape;margin:12mm}
+@media print{:root{--ink:#000;--dim:#333;--page:#fff;--rule:#bbb;--head:#f2f2f2;--good:#063;--bad:#a00;--warn:#850;
 --l0:#135;--l1:#a40}body{max-width:none;padding:0;font-size:10pt}nav{display:none}.wide{overflow:visible}
-table{font-size:7.5pt}td:first-child,td:last-child{min-width:0}td{max-width:none;overflow-wrap:anywhere}th{white-space:normal}tr,svg{break-inside:avoid}
+table{font-size:7.5pt}td:first-child{min-width:6rem}td:last-child:not(.n){min-width:6rem}td{max-width:none}
+.told td:last-child{overflow-wrap:anywhere}th{white-space:normal}tr,svg{break-inside:avoid}
 h2{break-after:avoid}thead{display:table-header-group}.charts{grid-template-columns:1fr 1fr 1fr}h3{break-after:avoid}}
 """.strip()
 
