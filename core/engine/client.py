@@ -29,6 +29,7 @@ def submit(
     kind: Kind,
     config: RunConfig,
     *,
+    name: str = "",
     config_path: str | None = None,
     parent: str | None = None,
 ) -> Run:
@@ -56,7 +57,7 @@ def submit(
         db,
         kind,
         config=snapshot,
-        name=(logging.get("wandb_run_name") or "") if kind in _TRAINED else "",
+        name=name or ((logging.get("wandb_run_name") or "") if kind in _TRAINED else ""),
         config_path=workspace.relative(workspace.path(config_path)) if config_path else None,
         seed=training.get("seed", sampling.get("seed", 0)),
         steps=training.get("max_steps", 0),

@@ -24,7 +24,9 @@ PARTS: dict[str, Callable[[Session], None]] = {
 
 def run(context: Context) -> None:
     config = EvalConfig.model_validate(context.run.config)
-    folder = claim_output(context, config.logging.output_dir)
+    # One configuration serves both subjects; their files do not get into each other's way.
+    beside = "-baseline" if config.evaluation.subject == "baseline" else ""
+    folder = claim_output(context, config.logging.output_dir.rstrip("/") + beside)
     planned = plan(config.compute)
     dtype = use_device(planned)
     context.log(f"computes on the {planned.device.upper()}, weights in {planned.dtype}")

@@ -55,6 +55,21 @@ def summarize(config: RewardConfig, scored: Scored) -> RewardSummary:
     return RewardSummary(train=found["train"], validation=found["validation"])
 
 
+def record_data(context: Context, config: RewardConfig, train: int, validation: int) -> None:
+    """That the pairs of both files are loaded, and how they are split; `train` and `validation` count them."""
+    names = (config.data.train_file, config.data.validation_file)
+    inputs = context.inputs(*names)
+    both = f"{train} pairs of {names[0]}, {validation} of {names[1]}"
+    facts.record(
+        context.db,
+        Fact("reward.data", float(train), run=context.run.id, n=train, source=both, inputs=inputs),
+        Fact(
+            "reward.validation_share", validation / (train + validation), run=context.run.id, n=train + validation,
+            source=both, inputs=inputs,
+        ),
+    )  # fmt: skip
+
+
 def record_facts(
     context: Context, config: RewardConfig, loaded: LoadedReward, outcome: Outcome, found: RewardSummary
 ) -> None:

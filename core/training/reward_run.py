@@ -26,7 +26,7 @@ from core.training.control import Stopped
 from core.training.loop import Outcome, fit
 from core.training.prepare import LeftOut, batch_limit, claim_output, evaluated, load_rows, plan_of, use_machine
 from core.training.reward import Comparison, Reward, Scores, compare, rewards_of, summary
-from core.training.reward_facts import SPLITS, Scored, record_facts, summarize, temperature_words
+from core.training.reward_facts import SPLITS, Scored, record_data, record_facts, summarize, temperature_words
 from core.training.sft_run import keep_earlier
 from core.workspace import write_private
 
@@ -41,6 +41,7 @@ def run(context: Context) -> None:
     train = load_comparisons(context, loaded, config.data.train_file, config)
     validation = load_comparisons(context, loaded, config.data.validation_file, config)
     context.reads(config.data.train_file, config.data.validation_file)
+    record_data(context, config, len(train), len(validation))
     mx.random.seed(config.training.seed)
     make_trainable(loaded.model.language_model, config.adapter)
     trainable = sum(value.size for _, value in tree_flatten(loaded.model.trainable_parameters()))

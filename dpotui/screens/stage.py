@@ -197,7 +197,7 @@ class StageScreen(TicksItems, CommandsRuns):
         &.-wide > #panes { layout: grid; grid-size: 2 3; grid-columns: 2fr 3fr; grid-rows: 5fr 2fr 2fr; }
         &.-wide #checklist { row-span: 3; }
         #results { display: none; }
-        &.-narrow.-results #results.-shown { display: block; }
+        &.-narrow #results.-shown { display: block; }
     }
     StageScreen.-results {
         &.-wide #results { display: block; }
@@ -294,12 +294,14 @@ class StageScreen(TicksItems, CommandsRuns):
         log.border_subtitle = log.state
 
     def _results(self, snapshot: Snapshot, run: Run | None) -> None:
-        self.set_class(self.stage in PROVIDERS, "-results")
         if self.stage not in PROVIDERS:
+            self.remove_class("-results")
             return
         found, of = snapshot.results, run.id if run else None
         read = found is not None and (found.stage, found.run) == (self.stage, of)
         blocks = found.blocks if found is not None and read else ()
+        if read:  # until then the panes stay as they are
+            self.set_class(bool(blocks), "-results")
         self.query_one(Results).fill(blocks, "nothing is measured here yet" if read else "reading …")
 
     def _gates(self, snapshot: Snapshot) -> None:

@@ -146,16 +146,18 @@ FACTS = {
     f"{stage}.{name}"
     for stage, names in {
         "sft": "base_model_verified data_valid validation_share config_valid finished perplexity mmlu humaneval gsm8k"
-        " checkpoint_saved logs_saved",
+        " domain checkpoint_saved logs_saved",
         "data": "unique_prompts responses_per_prompt format_valid pairs preference_gap decontamination conflicts"
         " validation_share versioned strategy guidelines",
         "init": "reference_loaded reference_frozen policy_copied architectures_match tokenizers_match kl_divergence"
         " trainer_ready config_valid",
-        "reward": "train_accuracy validation_accuracy overfitting_gap finished checkpoint_saved",
+        "reward": "architecture data validation_share train_accuracy validation_accuracy overfitting_gap finished"
+        " checkpoint_saved filtered",
         "dpo": "config_valid batch_size started accuracy_trend kl_divergence loss_trend throughput validated"
         " preference_gap best_checkpoint logs_saved logging checkpoints",
         "iteration": "1.score 2.score 3.score",
-        "eval": "mmlu humaneval gsm8k retention win_rate human_score kl_divergence preference_gap decontamination",
+        "eval": "checkpoint_loaded mmlu humaneval gsm8k domain retention win_rate human_score kl_divergence"
+        " preference_gap decontamination",
     }.items()
     for name in names.split()
 }
@@ -206,6 +208,8 @@ def test_targets_and_units(roots: list[Item]) -> None:
         "data.conflicts": "=0",
         "data.splits": "≈0.2",
         "init.kl_divergence": "≈0",
+        "reward.data": ">0",
+        "reward.split": ">0",
         "reward.train_accuracy": "≥70%",
         "reward.validation_accuracy": "≥70%",
         "reward.overfitting": "<10%",
@@ -228,7 +232,7 @@ def test_targets_and_units(roots: list[Item]) -> None:
 def test_two_blanks_have_a_fact_each(roots: list[Item]) -> None:
     blanks = {i.id: [(b.label, b.fact) for b in i.blanks] for r in roots for i in r.walk() if len(i.blanks) > 1}
     assert blanks["eval.mmlu"] == [("MMLU", "eval.mmlu"), ("baseline", "sft.mmlu")]
-    assert blanks["eval.domain"] == [("Domain-specific", None), ("baseline", None)]
+    assert blanks["eval.domain"] == [("Domain-specific", "eval.domain"), ("baseline", "sft.domain")]
     assert len(blanks) == 4
 
 

@@ -102,7 +102,7 @@ class Session:
     """What the harness needs of one."""
 
     def __init__(self, workspace: Workspace, model: LanguageModel) -> None:
-        self.context = SimpleNamespace(workspace=workspace)
+        self.context = SimpleNamespace(workspace=workspace, log=lambda text, level="info": self.lines.append(text))
         self.folder = workspace.root / "out"
         self.config = SimpleNamespace(evaluation=SimpleNamespace(seed=42))
         self.stretches: list[tuple[Any, ...]] = []
@@ -282,6 +282,7 @@ def test_code_runs_only_when_it_may_and_once(
         ("HumanEval/2", 0.0, "it failed"),
     ]
     assert found.metric == "pass@1" and found.value == pytest.approx(1 / 3)
+    assert any("sandbox" in line or "enforced" in line for line in session.lines)
 
 
 @pytest.mark.parametrize(
