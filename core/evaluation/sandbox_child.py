@@ -171,8 +171,10 @@ def confine(limits: dict[str, int], *, alone: bool) -> None:
             continue
         try:
             hard = resource.getrlimit(kind)[1]
-            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            resource.setrlimit(kind, (most, most))
+            # At the first limit of time comes a signal that tells why; who ignores it is killed at the second.
+            last = most + (name == "RLIMIT_CPU")
+            last = last if hard == resource.RLIM_INFINITY else min(last, hard)
+            resource.setrlimit(kind, (min(most, last), last))
         except (ValueError, OSError):
             continue  # whether it holds is tried below
 
@@ -267,7 +269,7 @@ def holding(job: dict[str, Any], referee: int) -> list[str]:
         "memory": _fails(lambda: bytearray(limits["memory"] + (64 << 20))),
         "file": _fails(lambda: _writes("size", limits["file"])),
         "disk": size.f_frsize * size.f_blocks <= 2 * limits["disk"],
-        "time": resource.getrlimit(resource.RLIMIT_CPU)[1] == limits["cpu"],
+        "time": resource.getrlimit(resource.RLIMIT_CPU)[0] == limits["cpu"],
     }
     return [name for name, held in tried.items() if held]
 
@@ -297,6 +299,7 @@ def serve(job: dict[str, Any], line: Line, referee: int) -> None:
             given = [unpacked(one) for one in arguments]
             answer = space[name](*given, **{key: unpacked(one) for key, one in keywords.items()})
             message: Any = {"answer": packed(answer)}
+            json.dumps(message)  # a number of more digits than Python writes out fails here
         except BaseException as error:
             message = {"error": [type(error).__name__, _said(error)]}
         line.send(message)
@@ -446,8 +449,7 @@ def _ended(child: int, cpu: int) -> str:
         except OSError:
             break
         if done:
-            used = resource.getrusage(resource.RUSAGE_CHILDREN)
-            if os.WIFSIGNALED(status) and used.ru_utime + used.ru_stime > cpu - 0.1:
+            if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
                 return f"used more than {cpu} s of processor time"
             if os.WIFSIGNALED(status):
                 return f"was ended by {signal.Signals(os.WTERMSIG(status)).name}"

@@ -172,7 +172,9 @@ class Session:
         """
         self._phase, self._total, self._done, self._first, self._share = phase, total, done, done, share
         self._began = time.monotonic()
-        self.context.log(f"{phase}: {total} items" + (f", {done} are there" if done else ""))
+        # Of some the number shows only as they come.
+        items = f": {total} items" if total else ""
+        self.context.log(f"{phase}{items}" + (f", {done} are there" if done else ""))
         self._report()
 
     def advance(self, by: int = 1) -> None:

@@ -67,6 +67,10 @@ def command(
     else:
         path = config_path.absolute() if config_path is not None else workspace.configs / "eval_config.yaml"
         config = load_config(path, EvalConfig, given)
+        from core.evaluation import consent
+
+        for line in consent.told(workspace, config):
+            click.echo(printable(line), err=True)
         run = submit(workspace, db, "evaluate", config, config_path=str(path))
     launch(workspace, db, run.id, from_start=resume is None, detach=detach, in_process=in_process, as_json=as_json)
 

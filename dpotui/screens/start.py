@@ -22,7 +22,7 @@ from dpotui.stages import EVERY_ACTION, Action
 from dpotui.widgets.typed import Typed
 
 if TYPE_CHECKING:
-    from core.config import RunConfig, TrainingConfig
+    from core.config import EvalConfig, RunConfig, TrainingConfig
     from core.training.forecast import Forecast
     from dpotui.app import Workbench
 
@@ -131,7 +131,11 @@ class Start(ModalScreen[str | None]):
         return load_config(path, RUN_CONFIGS[name], overrides)
 
     def _forecast(self, config: RunConfig) -> Forecast | str | None:
-        """The memory it will take, or why that is not known; None for what trains nothing."""
+        """The memory it will take, or why that is not known; of an evaluation whether it runs code of the model's."""
+        if self._action.kind == "evaluate":
+            from core.evaluation import consent
+
+            return "\n".join(consent.told(self._workspace, cast("EvalConfig", config))) or None
         if self._action.kind not in _TRAINING:
             return None
         from core.training.forecast import forecast

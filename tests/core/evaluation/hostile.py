@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.evaluation.sandbox import Kind, Limits, Outcome, Sandbox
+from core.evaluation.sandbox import Limits, Outcome, Sandbox
+from core.evaluation.sandbox_commands import Kind
 
 # Each function tries one thing and says what it got; where it is refused it raises. `needs`: it is not tried where this
 # is known not to hold, because it would succeed.
@@ -91,7 +92,9 @@ def use_sudo():
     if ctypes.CDLL(None).prctl(39, 0, 0, 0, 0) == 1: raise PermissionError("no new rights")
     return "could"
 '''  # fmt: skip
-NAMES = [line.split("(")[0].removeprefix("def ") for line in TRIES.splitlines() if line.startswith("def ")]
+NAMES = [
+    line.split("(")[0].removeprefix("def ") for line in TRIES.splitlines() if line.startswith("def ") and "():" in line
+]
 # What would go through where the sandbox says that it does not hold is not done for the sake of a test.
 NEEDS = {
     "kill_parent": "others", "fill_disk": "disk", "fill_shared_memory": "disk", "trace_referee": "referee",
