@@ -44,14 +44,19 @@ def _lead(sources: Sources) -> tuple[Block, ...]:
         *_decided(sources),
         Paragraph(words, "good" if settled else "bad" if failed.raw != "0" else "warn"),
     ]
-    rows = []
+    rows, unmeasured = [], []
     for (stage, name), result in sources.gates.items():
-        if result.verdict != "PASS":
+        title = f"{stage} {sources.clean(result.gate.title, 60)}"
+        if result.verdict == "UNKNOWN":
+            unmeasured.append(title)
+        elif result.verdict != "PASS":
             parts = [sources.gate(stage, name, part) for part in ("verdict", "value", "target", "interval", "n")]
-            rows.append(row(f"{stage} {sources.clean(result.gate.title, 60)}", *parts))
+            rows.append(row(title, *parts))
     if rows:
         head = ("gate that did not pass", "verdict", "value", "target", "95 % interval", "n")
         blocks.append(table(head, sorted(rows, key=lambda each: plain(each[1]) != "FAIL"), (2, 3, 5)))
+    if unmeasured:
+        blocks.append(Paragraph((f"UNKNOWN, because nothing measured them: {', '.join(unmeasured)}.",)))
     blocks.append(Paragraph(cell("Success criteria met: ", sources.tally("criteria"), ".")))
     blocks.append(Paragraph((f"Newest record: {moment(_newest(sources))}.",)))
     return tuple(blocks)

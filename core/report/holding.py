@@ -12,7 +12,7 @@ from typing import Any, Literal
 from core.errors import UserError
 from core.report.contents import build
 from core.report.document import Figure, Key
-from core.report.pages import BEGIN, END, FORMATS, line_hash, seal, split_hashes
+from core.report.pages import BEGIN, END, FORMATS, kept, line_hash, seal, split_hashes
 from core.report.sources import Sources
 from core.text import one_line, printable
 
@@ -122,7 +122,7 @@ def _held(sources: Sources, suffix: str, each: _Recorded, at: int, line: str) ->
         outcome, why = "gone", "there is no such thing any more"
     elif now.stale and not each.stale:
         outcome, why = "stale", now.stale
-    elif now.raw != each.raw:
+    elif kept(now) != each.raw:
         outcome = "changed"
     elif now.shown != each.shown:
         # Nothing else gives the same figure another look.

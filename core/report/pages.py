@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from core.report.line import Written
 
 BEGIN, END = "<!-- dpotui-figures", "-->"
 _HEX = 12  # digits of the hash of a line
+_EXACT = re.compile(r"(?:[-+0-9.e(), ]|None|nan|inf|\b[0-9a-f]{16,64}\b)*")
 
 
 class Format(NamedTuple):
@@ -35,7 +37,7 @@ def page(report: Report, suffix: str) -> str:
     """The whole file, for a name that ends so."""
     lines = list(FORMATS[suffix].render(report))
     figures = [
-        [number, list(figure.key), figure.raw, figure.shown, figure.stale]
+        [number, list(figure.key), kept(figure), figure.shown, figure.stale]
         for number, line in enumerate(lines)
         for figure in line.figures
     ]
@@ -43,6 +45,16 @@ def page(report: Report, suffix: str) -> str:
     return (
         "\n".join(line.text for line in lines) + "\n" + comment({"format": suffix, "lines": hashes, "figures": figures})
     )
+
+
+def kept(figure: Figure) -> str:
+    """What a figure is exactly, as a file may hold it: a number or hash as it is, other words as their hash.
+
+    How it reads is cleaned of what nobody else should read; its words before that are not.
+    """
+    if figure.raw == figure.shown or _EXACT.fullmatch(figure.raw):
+        return figure.raw
+    return "sha256:" + hashlib.sha256(figure.raw.encode("utf-8", "surrogatepass")).hexdigest()[:_HEX]
 
 
 def figures_of(report: Report) -> list[Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
@@ -35,9 +36,11 @@ def marks(sources: Sources) -> list[Block]:
             names = [(each.role, name) for each in found.models for name in list(each.of)[: _CRITERIA + 1]]
         for role, name in names:
             figures = [mark(sources, file, role, name, part) for part in ("mean", "interval", "n")]
+            # A key would tell where on this machine a file of somebody else lies.
+            cells = [figure.shown for figure in figures] if Path(file).is_absolute() else figures
             model = sources.clean(role, 60) if role != UNTOLD else "not known: the answers cannot be read any more"
             criterion = "all criteria" if name == ALL else sources.clean(name, 40)
-            rows.append(row(sources.clean.path(file), model, criterion, *figures))
+            rows.append(row(sources.clean.path(file), model, criterion, *cells))
     if not rows:
         return []
     head = ("answers", "model", "criterion", "mean mark", "95 % interval", "n")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
 from core.report.chain import Chain, setting
 from core.report.document import Block, Bullets, Cell, Figure, Inline, Paragraph, Section, cell, row, table
-from core.report.sources import Sources, flattened
+from core.report.sources import Sources, flattened, outside
 from core.store import log, runs
 from core.store.runs import Run
 from core.workspace import templates
@@ -64,7 +63,11 @@ def _inputs(sources: Sources, chain: Chain) -> Block:
     rows = []
     for (path, _), ids in sorted(readers.items()):
         # One of them stands for all: they read the same bytes.
-        figures = (sources.recorded(ids[0], path), sources.since(ids[0], path))
+        figures: tuple[Inline, Inline]
+        if outside(path):
+            figures = (sources.recorded(ids[0], path).shown, "outside of the workspace")
+        else:
+            figures = (sources.recorded(ids[0], path), sources.since(ids[0], path))
         rows.append(row(sources.clean.path(path), *figures, sources.clean(", ".join(ids), 200)))
     return table(("file or model", "sha256 when read", "now", "read by"), rows)
 
@@ -74,9 +77,9 @@ def data_lineage(sources: Sources, chain: Chain) -> Section:
     rows = []
     for path in _data_files(chain):
         nodes = sources.lineage(path)
-        if not nodes or Path(path).is_absolute():
+        if not nodes or outside(path):
             rows.append(row(sources.clean.path(path), "not in the workspace", "", "", ""))
-        for index, node in enumerate(nodes[:_NODES] if not Path(path).is_absolute() else ()):
+        for index, node in enumerate(nodes[:_NODES] if not outside(path) else ()):
             figures = [sources.resolve(("data", path, index, part)) for part in ("state", "rows", "sha256")]
             name = sources.clean.path(path if node.depth == 0 else node.name)
             made = f"{node.command} {node.program}".strip() or "from outside"

@@ -341,7 +341,7 @@ class Sources:
     def file(self, path: str) -> Figure:
         """The hash of a file or model folder of the workspace as it lies there now."""
         key: Key = ("file", path)
-        if Path(path).is_absolute() or ".." in Path(path).parts or path.startswith("~"):
+        if outside(path):
             raise Gone(path)
         digest = self.hash(path)
         if digest is None:
@@ -356,7 +356,7 @@ class Sources:
     def data(self, path: str, index: int, part: str) -> Figure:
         """A file of the lineage of a data set."""
         key: Key = ("data", path, index, part)
-        if Path(path).is_absolute() or ".." in Path(path).parts or path.startswith("~"):
+        if outside(path):
             raise Gone(path)
         node = self.lineage(path)[index]
         match part:
@@ -457,13 +457,18 @@ class Sources:
     def since(self, run_id: str, path: str) -> Figure:
         """Whether a file is still what a run read."""
         key: Key = ("since", run_id, path)
-        if Path(path).is_absolute() or ".." in Path(path).parts or path.startswith("~"):
-            return Figure(key, "elsewhere", "elsewhere")
+        if outside(path):
+            raise Gone(path)
         digest = self.hash(path)
         if digest == self.run(run_id).inputs[path]:
             return Figure(key, "same", "same", mood="good")
         shown = "not there" if digest is None else f"changed: {digest[:_DIGITS]}"
         return Figure(key, shown, str(digest), mood="warn")
+
+
+def outside(path: str) -> bool:
+    """Whether a path is not one of the workspace: no figure is of it, for its key would tell of this machine."""
+    return Path(path).is_absolute() or ".." in Path(path).parts or path.startswith("~")
 
 
 def flattened(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -107,7 +107,7 @@ def _write(
 
 def _document(sources: Sources, report: Report, paths: list[Path], said: list[str]) -> dict[str, Any]:
     from core.report import page
-    from core.report.pages import figures_of
+    from core.report.pages import figures_of, kept
 
     return {
         "title": report.title,
@@ -131,7 +131,7 @@ def _document(sources: Sources, report: Report, paths: list[Path], said: list[st
             {
                 "id": "/".join(map(str, figure.key)),
                 "shown": figure.shown,
-                "raw": figure.raw,
+                "raw": kept(figure),
                 "stale": figure.stale or None,
             }
             for figure in figures_of(report)

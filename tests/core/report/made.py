@@ -38,11 +38,13 @@ def warn(db: Database, run_id: str, text: str) -> None:
     assert log.lines(db, run_id, level="warning")
 
 
-def rate(db: Database, criterion: str, mark: int, note: str = "", who: str = "bo", key: str = "k") -> None:
+def rate(
+    db: Database, criterion: str, mark: int, note: str = "", who: str = "bo", key: str = "k", file: str = "a"
+) -> None:
     with transaction(db):
         db.execute(
-            "INSERT INTO ratings (key, criterion, mark, note, who, file, line, time) VALUES (?, ?, ?, ?, ?, 'a', 1, ?)",
-            [key, criterion, mark, note, who, NOW],
+            "INSERT INTO ratings (key, criterion, mark, note, who, file, line, time) VALUES (?, ?, ?, ?, ?, ?, 1, ?)",
+            [key, criterion, mark, note, who, file, NOW],
         )
 
 

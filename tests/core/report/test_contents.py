@@ -154,6 +154,10 @@ def test_nothing_of_this_machine_and_no_secret_is_in_it(bench: Bench, monkeypatc
     runs.update(
         bench.db, "dpo-001", config={"judge": {"api_key_env": "JUDGE_KEY", "api_key": "plain"}, "home": "/root/x/y"}
     )
+    facts.record(bench.db, Fact("eval.checkpoint_loaded", 1.0, text=f"/home/ana/private/model {key}"))
+    runs.update(bench.db, "evaluate-002", inputs={"/home/ana/private/base": made.SHA})
+    decisions.record(bench.db, Decision("iterate", "cy", f"see /home/ana/private/why.txt, {key}"))
+    made.rate(bench.db, "helpfulness", 3, file="/home/ana/private/answers.jsonl")
     for suffix in (".md", ".html"):
         text = page(build(Sources(bench.db, bench.workspace)), suffix)
         for word in (
