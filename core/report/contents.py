@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.report.clean import moment
-from core.report.document import Block, Paragraph, Report, cell, plain, row, table
+from core.report.document import Block, Mood, Paragraph, Report, cell, plain, row, table
 from core.report.judged import checklists, decision
 from core.report.measured import alignment, capability, curves, gates_of_all_stages, missing
 from core.report.provenance import ancestry, configurations, data_lineage, environment, runs_and_warnings
@@ -82,7 +82,11 @@ def _decided(sources: Sources) -> list[Block]:
         return [Paragraph(cell("Decision: ", sources.decided("choice"), "."), "warn")]
     words = cell("Decision: ", sources.decided("choice"), ", signed by ", sources.decided("who"), " on ",
                  sources.decided("time"), ": ", sources.decided("note"))  # fmt: skip
-    blocks: list[Block] = [Paragraph(words, "good" if made.choice == "deploy" and not made.unmet else "warn")]
+    overridden = made.choice == "deploy" and bool(made.unmet)
+    if overridden:
+        words = cell(*words, " (OVERRIDE, against ", sources.decided("against"), ")")
+    mood: Mood = "bad" if overridden else "good" if made.choice == "deploy" else "warn"
+    blocks: list[Block] = [Paragraph(words, mood)]
     final = sources.chain.final
     if made.run != (final.id if final else None):
         of = f"rests on {made.run}" if made.run else "rests on no evaluation"

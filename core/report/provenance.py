@@ -47,7 +47,7 @@ def ancestry(sources: Sources, chain: Chain) -> Section:
             )
         )
     blocks: list[Block] = [table(("model", "where", "sha256 now", "made by", "started by", "started"), rows)]
-    if chain.training:
+    if any(run.inputs for run in chain.runs):
         words = "What the runs read, with its hash when they read it, and whether it is the same now:"
         blocks.append(Paragraph((words,)))
         blocks.append(_inputs(sources, chain))

@@ -24,8 +24,11 @@ def draw(chart: Chart) -> Iterator[Written]:
     if chart.limit is not None:
         finite.append(chart.limit)
     low, high = min(finite, default=0.0), max(finite, default=1.0)
-    if low == high:
-        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+    if low == 0 == high:
+        low, high = -0.5, 0.5
+    elif high / 2 - low / 2 < 1e-300:
+        # Also of numbers so small that halves of them are nothing.
+        low, high = low - max(abs(low) / 2, 1e-300), high + max(abs(high) / 2, 1e-300)
     ticks = _decades(low, high) if chart.log else _round_ticks(low, high)
     # The axis ends at a tick where one lies outside.
     low, high = min(low, ticks[0]), max(high, ticks[-1])
@@ -104,7 +107,7 @@ def _round_ticks(low: float, high: float) -> list[float]:
     rough = span * 2 / _TICKS
     power = Decimal(10) ** math.floor(math.log10(rough))
     step = next(power * each for each in (1, 2, 5, 10) if float(power * each) >= rough * (1 - 1e-9))
-    start, end = math.floor(Decimal(low) / step), math.ceil(Decimal(high) / step)
+    start, end = math.floor(Decimal(repr(low)) / step), math.ceil(Decimal(repr(high)) / step)
     return [float(step * index) for index in range(start, end + 1)]
 
 

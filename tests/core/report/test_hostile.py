@@ -148,3 +148,11 @@ def test_a_workspace_full_of_it_gives_a_calm_report(bench: Bench, suffix: str) -
         assert html_module.escape("<script>alert(1)</script>") in visible
     else:
         assert {"html_block", "fence", "code_block"} & set(_shape(PARSER.parse(visible))) == set()
+
+
+def test_only_words_that_need_it_stand_in_code_spans() -> None:
+    assert markdown.escape("valid rows of a_b.jsonl, and (c.jsonl): 93.5%") == (
+        "valid rows of `a_b.jsonl`, and (`c.jsonl`): 93.5%"
+    )
+    assert markdown.escape("pairs <b> of sft_baseline") == r"pairs \<b\> of sft\_baseline"
+    assert markdown.escape("see www.a.example and b@c.example d") == "see `www.a.example` and `b@c.example` d"
