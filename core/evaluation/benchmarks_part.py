@@ -122,10 +122,14 @@ def _retained(session: Session) -> None:
     for one in found.compared:
         if not one.counts:
             session.context.log(f"retention without {one.name}: {one.why}", "warning")
+        elif one.at_chance is not None:
+            session.context.log(f"{one.name}: {one.at_chance}", "warning")
     for one in found.critical:
         session.context.log(f"critical regression: {one.name} keeps {one.percent:.4g} % of the baseline's", "warning")
     if found.percent is not None:
         session.context.log(f"retention: {found.percent:.4g} % of the baseline, mean of {len(found.counted)}")
+    else:
+        session.context.log(f"retention: UNKNOWN: {found.withheld}", "warning")
 
 
 def _domain(session: Session) -> None:

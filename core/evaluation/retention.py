@@ -21,6 +21,9 @@ SEED = 42
 # A benchmark that lost more than this share of what the baseline had is a critical regression.
 CRITICAL = 10  # percent
 
+# Conditions that are hashes.
+_HASHES = ("items", "template")
+
 Row = Mapping[str, Any]
 
 
@@ -34,6 +37,7 @@ class Compared:
         why: why it is not in the mean, None where it is.
         critical: more than a tenth of what the baseline could is gone.
         draws: of the bootstrap, in percent.
+        otherwise: both were measured, and not alike, or what was found cannot be read any more.
     """
 
     name: str
@@ -45,20 +49,52 @@ class Compared:
     why: str | None = None
     critical: bool = False
     draws: tuple[float, ...] = ()
+    otherwise: bool = False
 
     @property
     def counts(self) -> bool:
         return self.why is None
 
+    @property
+    def at_chance(self) -> str | None:
+        """Said where all may be lost though the ratio is far above 0: who guesses keeps a part, too."""
+        before, after = self.baseline, self.final
+        if not self.counts or before is None or after is None or not after.chance or not before.value:
+            return None
+        if no_better_than_chance(after) is None:
+            return None
+        kept = 100 * after.chance / before.value
+        return f"the final model does not exceed chance ({after.chance:.3g}); guessing alone keeps {kept:.1f}%"
+
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Over all benchmarks; `percent` is the mean of those that count, None where none does."""
+    """Over all benchmarks.
+
+    Attributes:
+        percent: the mean of those that count. None where none does, and where one was measured otherwise than the
+            baseline: else a loss would be gone from the mean by asking with another number of shots.
+        of_others: the mean of those that count where `percent` is withheld.
+    """
 
     compared: tuple[Compared, ...]
     percent: float | None = None
     low: float | None = None
     high: float | None = None
+    of_others: float | None = None
+
+    @property
+    def otherwise(self) -> tuple[Compared, ...]:
+        return tuple(one for one in self.compared if one.otherwise)
+
+    @property
+    def withheld(self) -> str:
+        """Why there is no mean, in words, with what there is instead."""
+        named = ", ".join(printable(one.name) for one in self.otherwise)
+        if self.of_others is None:
+            return "no benchmark can be compared"
+        others = f"the mean of the other {len(self.counted)} is {self.of_others:.1f}%"
+        return f"measure {named} as the baseline was measured, or the baseline again; {others}"
 
     @property
     def counted(self) -> tuple[Compared, ...]:
@@ -97,6 +133,8 @@ def unlike(baseline: Result, final: Result) -> str | None:
     if baseline.metric != final.metric:
         return f"measured otherwise: metric {printable(baseline.metric)} then, {printable(final.metric)} now"
     keys = [*baseline.conditions, *(key for key in final.conditions if key not in baseline.conditions)]
+    # Other shots are other items too: what a person set comes before the hashes of what came of it.
+    keys.sort(key=lambda key: key in _HASHES)
     differing = [key for key in keys if baseline.conditions.get(key) != final.conditions.get(key)]
     if not differing:
         return None
@@ -109,7 +147,7 @@ def unlike(baseline: Result, final: Result) -> str | None:
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
     # A hash tells nothing by its end.
     whole = len(text) in (40, 64) and all(character in "0123456789abcdef" for character in text)
     return text[:8] if whole else one_line(text, 40)
@@ -124,7 +162,7 @@ def compare(baseline: Result, final: Result, before: Sequence[Row], after: Seque
     name = final.name
     why = unlike(baseline, final) or _other_items(before, after)
     if why is not None:
-        return Compared(name, baseline, final, why=why)
+        return Compared(name, baseline, final, why=why, otherwise=True)
     marks = {str(row["id"]): float(row["correct"]) for row in before}
     first = list(marks.values())
     again = {str(row["id"]): float(row["correct"]) for row in after}
@@ -133,7 +171,7 @@ def compare(baseline: Result, final: Result, before: Sequence[Row], after: Seque
         mean = math.fsum(found) / len(found)
         if abs(mean - result.value) > 1e-6:
             why = f"the items of the {who} give {mean:.4g}, and {result.value:.4g} was recorded"
-            return Compared(name, baseline, final, why=why)
+            return Compared(name, baseline, final, why=why, otherwise=True)
     had, has = math.fsum(first), math.fsum(second)
     if had == 0:
         return Compared(name, baseline, final, why=no_better_than_chance(baseline))
@@ -164,6 +202,8 @@ def summed_up(compared: Sequence[Compared]) -> Retention:
     if not counted:
         return Retention(tuple(compared))
     mean = math.fsum(one.percent or 0.0 for one in counted) / len(counted)
+    if any(one.otherwise for one in compared):
+        return Retention(tuple(compared), of_others=mean)
     # Benchmarks are drawn independently: the i-th draws of all make one draw of the mean.
     draws = [math.fsum(each) / len(counted) for each in zip(*(_shuffled(one) for one in counted), strict=True)]
     low, high = percentiles(draws)
@@ -220,7 +260,9 @@ def _compared(db: Database, workspace: Workspace, before: Result, after: Result)
                 why = found
             else:
                 rows.append(found)
-    return Compared(after.name, before, after, why=why) if why is not None else compare(before, after, rows[0], rows[1])
+    if why is not None:
+        return Compared(after.name, before, after, why=why, otherwise=True)
+    return compare(before, after, rows[0], rows[1])
 
 
 def _rows(db: Database, workspace: Workspace, result: Result) -> list[Row] | str:
@@ -298,13 +340,16 @@ def record(db: Database, workspace: Workspace) -> Retention | None:
     told = ", ".join(f"{one.name} {one.percent:.1f}%" for one in counted)
     how = f"mean of final / baseline over {len(counted)} benchmark{'s' if len(counted) > 1 else ''}"
     interval = "interval by paired bootstrap over items" if found.low is not None else "too few right for an interval"
+    source = f"{how}, {interval}{beside}"
+    if found.percent is None:
+        source = f"{'; '.join(out)}; {found.withheld}"
     critical = found.critical
     named = ", ".join(f"{one.name} {one.percent:.1f}%" for one in critical)
     facts.record(
         db,
         Fact(
             "eval.retention", found.percent, "%", run=newest.run, low=found.low, high=found.high, n=n, text=told,
-            source=f"{how}, {interval}{beside}", inputs=inputs,
+            source=source, inputs=inputs,
         ),
         Fact(
             "eval.retention_worst", worst.percent, "%", run=newest.run, low=worst.low, high=worst.high,

@@ -118,8 +118,9 @@ def _compared(whole: Retention, width: int) -> list[Sequence[Span]]:
         head += f" {title:>{_VALUE}} {'95 %':>{_INTERVAL}}"
     head += f" {'kept':>7} {'95 %':>8} {'n':>{_N}} {'shots':>{_SHOTS}}"
     lines: list[Sequence[Span]] = [[(head, "dim")], *(_row(one, name) for one in whole.compared)]
-    lines += _mean(whole, name)
+    lines += _mean(whole, name, width)
     told = [(one.name, one.why or "", "warn") for one in whole.compared if not one.counts]
+    told += [(one.name, one.at_chance, "warn") for one in whole.compared if one.at_chance is not None]
     for one in whole.critical:
         told.append((one.name, "CRITICAL REGRESSION: more than a tenth of what the baseline had is gone", "bad"))
     last = [one.final or one.baseline for one in whole.compared]
@@ -141,11 +142,11 @@ def _row(one: Compared, name: int) -> list[Span]:
     return spans
 
 
-def _mean(whole: Retention, name: int) -> list[Sequence[Span]]:
+def _mean(whole: Retention, name: int, width: int) -> list[Sequence[Span]]:
     before = name + 2 * (1 + _VALUE + 1 + _INTERVAL)
     worst = whole.worst
     if whole.percent is None or worst is None:
-        return [[("retention is UNKNOWN: no benchmark can be compared", "warn")]]
+        return [[(line, "warn")] for line in wrap(f"retention is UNKNOWN: {whole.withheld}", width)]
     words = f"mean of {len(whole.counted)}, worst {one_line(worst.name, 20)}"
     spans: list[Span] = [
         (f"{one_line(words, before):{before}}", "title"),

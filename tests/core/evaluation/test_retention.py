@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_interval() -> None:
         ("shots", 0, "shots 5 then, 0 now"),
         ("version", "2", "version 1 then, 2 now"),
         ("items", "cd" * 32, "items abababab then, cdcdcdcd now"),
-        ("chat_template", True, "chat_template null then, true now"),
+        ("chat_template", True, "chat_template none then, true now"),
     ],
 )
 def test_other_conditions_are_not_compared(key: str, value: Any, words: str) -> None:
@@ -149,6 +149,16 @@ def test_what_does_not_exceed_chance_is_told_and_kept_out_of_the_mean() -> None:
     assert [one.name for one in whole.counted] == ["own"]
     assert whole.percent == 90.0
     assert whole.worst is good
+
+
+def test_a_final_model_that_guesses_is_told_what_guessing_keeps() -> None:
+    before = result("baseline", [1.0] * 50 + [0.0] * 50, chance=0.25)
+    guessed, known = [1.0] * 25 + [0.0] * 75, [1.0] * 40 + [0.0] * 60
+    lost = compare(before, result("final", guessed, chance=0.25), rows(*[1.0] * 50, *[0.0] * 50), rows(*guessed))
+    assert lost.percent == 50.0
+    assert lost.at_chance == "the final model does not exceed chance (0.25); guessing alone keeps 50.0%"
+    kept = compare(before, result("final", known, chance=0.25), rows(*[1.0] * 50, *[0.0] * 50), rows(*known))
+    assert kept.at_chance is None
 
 
 def test_the_mean_weighs_benchmarks_alike_and_names_the_worst() -> None:
@@ -277,3 +287,21 @@ def test_unlike_benchmarks_are_named_in_what_is_recorded(place: tuple[Workspace,
     for name in ("eval.retention", "eval.retention_worst", "eval.critical_regressions"):
         fact = facts.latest(db)[name]
         assert (fact.value, fact.source) == (None, "quiz: measured otherwise: shots 5 then, 0 now")
+
+
+def test_a_loss_is_not_hidden_by_measuring_it_otherwise(place: tuple[Workspace, Database]) -> None:
+    """The mean of the others alone would pass."""
+    workspace, db = place
+    for name in ("quiz", "sums"):
+        evaluate(workspace, db, "baseline", [1.0] * 10, name)
+    evaluate(workspace, db, "final", [1.0] * 10, "quiz")
+    evaluate(workspace, db, "final", [0.0] * 10, "sums", conditions={**CONDITIONS, "shots": 0, "items": "0" * 64})
+    found = record(db, workspace)
+    known = facts.latest(db)
+    assert found is not None
+    assert known["eval.retention"].value is None
+    assert known["eval.retention"].source == (
+        "sums: measured otherwise: shots 5 then, 0 now; items abababab then, 00000000 now; measure"
+        " sums as the baseline was measured, or the baseline again; the mean of the other 1 is 100.0%"
+    )
+    assert (known["eval.retention_worst"].value, known["eval.retention_worst"].text) == (100.0, "quiz")
