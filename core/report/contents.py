@@ -7,8 +7,9 @@ from core.report.document import Block, Mood, Paragraph, Report, cell, plain, ro
 from core.report.judged import checklists, decision
 from core.report.measured import alignment, capability, curves, gates_of_all_stages, missing
 from core.report.provenance import ancestry, configurations, data_lineage, environment, runs_and_warnings
+from core.report.records import SELF
 from core.report.rounds import rounds, warnings
-from core.report.sources import SELF, Sources
+from core.report.sources import Sources
 
 
 def build(sources: Sources) -> Report:

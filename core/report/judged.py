@@ -8,7 +8,8 @@ from core.checklist import Item
 from core.checklist.state import Evidence
 from core.report.clean import moment
 from core.report.document import Block, Bullets, Cell, Paragraph, Section, cell, row, table
-from core.report.sources import SELF, Sources
+from core.report.records import SELF
+from core.report.sources import Sources
 from core.report.success import filled, label
 from core.store import decisions
 
