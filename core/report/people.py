@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import UserError
 from core.evaluation.ratings import scores, source
+from core.evaluation.ratings.sample import BASELINE, FINAL
 from core.evaluation.ratings.scores import ALL, Summary
 from core.report.clean import moment
 from core.report.document import Block, Bullets, Cell, Figure, Key, Paragraph, cell, row, table
@@ -38,7 +39,7 @@ def marks(sources: Sources) -> list[Block]:
             figures = [mark(sources, file, role, name, part) for part in ("mean", "interval", "n")]
             # A key would tell where on this machine a file of somebody else lies.
             cells = [figure.shown for figure in figures] if Path(file).is_absolute() else figures
-            model = sources.clean(role, 60) if role != UNTOLD else "not known: the answers cannot be read any more"
+            model = _model(sources, found, role)
             criterion = "all criteria" if name == ALL else sources.clean(name, 40)
             rows.append(row(sources.clean.path(file), model, criterion, *cells))
     if not rows:
@@ -48,6 +49,18 @@ def marks(sources: Sources) -> list[Block]:
     raters = sources.db.execute(sql).fetchone()[0]
     words = f"Marks by people, {raters} rater{'' if raters == 1 else 's'}, blind to the model:"
     return [Paragraph((words,)), table(head, rows, (3, 5))]
+
+
+def _model(sources: Sources, found: Summary | None, role: str) -> str:
+    """Whose answers were marked, and whether that is the model of this report."""
+    if found is None:
+        return "not known: the answers cannot be read any more"
+    names = [name for name, known in found.source.names.items() if known == role and name != role]
+    name = names[-1] if names else role
+    wanted = {FINAL: sources.chain.final_model, BASELINE: sources.chain.baseline_model}.get(role)
+    other = wanted is not None and found.source.run is not None and wanted not in [*names, role]
+    words = f"{name} ({role})" if name != role else role
+    return sources.clean(f"ANOTHER MODEL: {words}" if other else words, 120)
 
 
 def summary(sources: Sources, file: str) -> Summary | None:
@@ -82,7 +95,7 @@ def mark(sources: Sources, file: str, role: str, criterion: str, part: str) -> F
 def remarks(sources: Sources) -> list[Block]:
     """What people wrote beside their marks and on runs."""
     sql = (
-        "SELECT who, time, note, file FROM ratings WHERE undone = 0 AND note != '' GROUP BY who, note, key"
+        "SELECT who, time, note, file FROM ratings WHERE undone = 0 AND note != '' GROUP BY who, note, key, file"
         " ORDER BY min(id) LIMIT ?"
     )
     found: list[Cell] = [

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from core.report import Sources, build, criteria, page, verify
-from core.report.document import Paragraph, Report, plain
+from core.report.document import Paragraph, Report, Table, plain
 from core.report.save import save
 from core.store import benchmarks, decisions, facts, runs
 from core.store.decisions import Decision
@@ -114,3 +115,30 @@ def test_a_report_on_the_model_before_does_not_hold(bench: Bench) -> None:
     assert not verify(Sources(bench.db, bench.workspace), file).good
     assert page(told(bench), ".md") != file.read_text()
     assert runs.get(bench.db, "dpo-002").state == "finished"
+
+
+def test_marks_are_counted_for_each_model_apart(bench: Bench) -> None:
+    from core.evaluation.ratings import source
+
+    folder = bench.workspace.outputs / "first"
+    folder.mkdir(parents=True)
+    models = ("final", "baseline")
+    answers = [
+        {"prompt": f"q{n}", "responses": [{"text": f"{model} {n}", "model": model} for model in models]}
+        for n in range(4)
+    ]
+    (folder / "answers.jsonl").write_text("".join(json.dumps(each) + "\n" for each in answers))
+    runs.update(bench.db, "evaluate-002", output_dir="outputs/first")
+    catalogue = source.source_of(bench.db, bench.workspace, folder / "answers.jsonl").catalogue()
+    for key, entry in catalogue.entries.items():
+        mark = 8 if "final" in entry.roles else 3
+        made.rate(bench.db, "helpfulness", mark, key=key, file="outputs/first/answers.jsonl")
+    found = [each for each in told(bench).sections if each.id == "alignment"]
+    marks = [
+        [plain(each) for each in cells]
+        for block in found[0].blocks
+        if isinstance(block, Table) and block.head[0] == "answers"
+        for cells in block.rows
+    ]
+    first = {(each[1], each[2]): each[3] for each in marks if each[0] == "outputs/first/answers.jsonl"}
+    assert [first[name] for name in first if name[1] == "helpfulness"] == ["8", "3"]
