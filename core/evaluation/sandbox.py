@@ -42,7 +42,7 @@ _WORDS = {
     "disk": ("disk", "what is written is only counted ten times a second"),
     "file": ("size of a file", "the size of a file is not limited"),
     "time": ("time", "processor time is not limited, only the time on the clock"),
-    "environment": ("the environment is empty", "the environment can be read"),
+    "environment": ("no environment can be read", "the environment of this person's processes can be read"),
     "user": ("not the superuser", "runs as the superuser"),
 }
 # Run to try a sandbox: what Python brings must be found in there.

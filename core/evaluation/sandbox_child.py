@@ -259,7 +259,8 @@ def holding(job: dict[str, Any], referee: int) -> list[str]:
     known = {"HOME", "LANG", "PATH", "LC_CTYPE", "PWD", "__CF_USER_TEXT_ENCODING"}
     tried: dict[str, bool] = {
         "user": os.geteuid() != 0,
-        "environment": set(os.environ) <= known,
+        "environment": set(os.environ) <= known
+        and _fails(lambda: os.close(os.open(f"/proc/{job['parent']}/environ", os.O_RDONLY))),
         "network": _fails(lambda: _connects(job["port"])),
         "home": _fails(lambda: _lists(job["home"], job["known"])),
         "writing": _fails(lambda: _writes(os.path.join(job["outside"], f"w{os.getpid()}"))),  # noqa: PTH118

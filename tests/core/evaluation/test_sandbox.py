@@ -30,7 +30,7 @@ from tests.core.evaluation import hostile
 KINDS: tuple[Kind, ...] = ("bubblewrap", "namespaces", "sandbox-exec", "limits")
 # What holds of a function of hostile.TRIES where the sandbox says that this does.
 GUARDED = {
-    "network": "network", "read_home": "home", "read_environment": "environment", "write_outside": "writing",
+    "network": "network", "read_home": "home", "read_environment_of_parent": "environment", "write_outside": "writing",
     "write_in_temporary_folder": "writing", "kill_parent": "others", "start_process": "processes",
     "start_thread": "processes", "start_shell": "processes", "take_memory": "memory", "long_file": "file",
     "fill_disk": "disk", "raise_limits": "user", "read_token": "referee", "read_referee": "referee",
