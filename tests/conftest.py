@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Tests run beside each other: OpenBLAS's own threads would wait for a processor, and spin while they do. Before blas.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from core import blas as blas  # before any test imports mlx.core: tests compute as the program does
 from core.store import Database, open_store
