@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from core.appended import Appended
 from core.errors import UserError
 from core.text import printable
 
 
 class Kept:
-    """The file of a benchmark's answers. One process writes it; nothing in it is ever changed.
-
-    A line that was not written to its end (the process was killed) is taken off when the file is opened.
+    """The file of a benchmark's answers.
 
     Args:
         of: what the answers depend on beside the request: the model's hash, its type. Answers to another `of` are not
@@ -29,16 +27,7 @@ class Kept:
         self._of = of
         self._said: dict[str, Any] = {}
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-        self._file = os.fdopen(handle, "r+b")
-        whole = 0
-        for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-            self._read(number, line)
-        self._file.truncate(whole)
-        self._file.seek(whole)
+        self._lines = Appended(path, self._read)
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +47,7 @@ class Kept:
         return self._said[key]
 
     def close(self) -> None:
-        self._file.close()
+        self._lines.close()
 
     def key(self, *request: object) -> str:
         """The name of a request: what is JSON of it, hashed with what answers depend on."""
@@ -71,14 +60,11 @@ class Kept:
         if not new:
             return 0
         # ASCII: a model may write half characters, which are no UTF-8.
-        lines = [json.dumps({"key": key, "said": one}, ensure_ascii=True) + "\n" for key, one in new.items()]
-        self._file.write("".join(lines).encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._lines.append([json.dumps({"key": key, "said": one}, ensure_ascii=True) for key, one in new.items()])
         self._said.update(new)
         return len(new)
 
-    def _read(self, number: int, line: bytes) -> None:
+    def _read(self, number: int, offset: int, line: bytes) -> None:
         try:
             fields = json.loads(line)
             self._said[str(fields["key"])] = fields["said"]

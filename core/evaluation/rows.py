@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from core.appended import Appended
 from core.errors import UserError
 from core.text import printable
 
@@ -16,32 +17,12 @@ Key = tuple[str | int, ...]
 
 
 class Rows:
-    """What was found for each key. One process writes the file.
-
-    A line that was not written to its end (the process was killed) is taken off when the file is opened. Numbers come
-    back as they were: JSON holds every digit of a float.
-    """
+    """What was found for each key. Numbers come back as they were: JSON holds every digit of a float."""
 
     def __init__(self, path: Path) -> None:
         self._found: dict[Key, Any] = {}
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-        self._file = os.fdopen(handle, "r+b")
-        whole = 0
-        for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-            try:
-                key, value = json.loads(line)
-                self._found[tuple(key)] = value
-            except (ValueError, TypeError, RecursionError):
-                self._file.close()
-                raise UserError(
-                    f"{printable(str(path))}:{number}: not as this program writes it: put back what was there, or start"
-                    " a new run"
-                ) from None
-        self._file.truncate(whole)
-        self._file.seek(whole)
+        self._path = path
+        self._lines = Appended(path, self._read)
 
     def __enter__(self) -> Rows:
         return self
@@ -49,7 +30,7 @@ class Rows:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._lines.close()
 
     def __contains__(self, key: Key) -> bool:
         return key in self._found
@@ -62,11 +43,18 @@ class Rows:
         new = {key: value for key, value in rows if key not in self._found}
         if not new:
             return
-        lines = [json.dumps([key, value], ensure_ascii=False) + "\n" for key, value in new.items()]
-        self._file.write("".join(lines).encode("utf-8", "replace"))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._lines.append([json.dumps([key, value], ensure_ascii=False) for key, value in new.items()])
         self._found.update(new)
+
+    def _read(self, number: int, offset: int, line: bytes) -> None:
+        try:
+            key, value = json.loads(line)
+            self._found[tuple(key)] = value
+        except (ValueError, TypeError, RecursionError):
+            raise UserError(
+                f"{printable(str(self._path))}:{number}: not as this program writes it: put back what was there, or"
+                " start a new run"
+            ) from None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -7,12 +7,12 @@ was writing when it died is cut off.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from core.appended import Appended
 from core.errors import UserError
 from core.text import printable
 
@@ -44,13 +44,10 @@ class Part:
         self._done: Counter[int] = Counter()
         self.counts: Counter[str] = Counter()
         self.settled: dict[int, dict[str, Any]] = {}
-        self._file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-        self._end = self._load()
-        os.ftruncate(self._file, self._end)
-        os.lseek(self._file, self._end, os.SEEK_SET)
+        self._lines = Appended(path, self._read)
 
     def close(self) -> None:
-        os.close(self._file)
+        self._lines.close()
 
     def __contains__(self, key: tuple[int, int]) -> bool:
         return key in self._offsets
@@ -85,38 +82,21 @@ class Part:
             return [Answer(**fields) for fields in json.loads(file.readline())["responses"]]
 
     def _append(self, lines: list[dict[str, Any]]) -> list[int]:
-        data = [json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines]
-        offsets = []
-        for line in data:
-            offsets.append(self._end)
-            self._end += len(line)
-        whole = memoryview(b"".join(data))
-        while whole:
-            whole = whole[os.write(self._file, whole) :]
-        os.fsync(self._file)
-        return offsets
+        return self._lines.append([json.dumps(line, ensure_ascii=False) for line in lines])
 
-    def _load(self) -> int:
-        """Read what is there; returns where the whole lines end."""
-        end = 0
-        with os.fdopen(os.dup(self._file), "rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    fields = json.loads(line)
-                    if "how" in fields:
-                        self.settled[fields["pass"]] = fields["how"]
-                    else:
-                        counts = {str(name): int(count) for name, count in fields["counts"].items()}
-                        self._know(fields["pass"], fields["prompt"], end, len(fields["responses"]), counts)
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise UserError(
-                        f"{printable(str(self._path))}:{number}: not as this program writes it: remove the line to have"
-                        " its prompt answered again, or start a new run"
-                    ) from error
-                end += len(line)
-        return end
+    def _read(self, number: int, offset: int, line: bytes) -> None:
+        try:
+            fields = json.loads(line)
+            if "how" in fields:
+                self.settled[fields["pass"]] = fields["how"]
+            else:
+                counts = {str(name): int(count) for name, count in fields["counts"].items()}
+                self._know(fields["pass"], fields["prompt"], offset, len(fields["responses"]), counts)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{printable(str(self._path))}:{number}: not as this program writes it: remove the line to have its"
+                " prompt answered again, or start a new run"
+            ) from error
 
     def _know(self, number: int, prompt: int, offset: int, responses: int, counts: dict[str, int]) -> None:
         self._offsets[number, prompt] = offset

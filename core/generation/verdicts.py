@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.appended import Appended
 from core.errors import UserError
 from core.generation.groups import Question
 from core.text import printable
@@ -38,30 +38,18 @@ class Said:
 
 
 class Verdicts:
-    """The file of a run. One process writes it; nothing in it is ever changed.
-
-    A line that was not written to its end (the process was killed) is taken off when the file is opened.
-    """
+    """The file of a run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._said: dict[str, dict[Question, Said]] = {}
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-        self._file = os.fdopen(handle, "r+b")
-        whole = 0
-        for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-            self._read(number, line)
-        self._file.truncate(whole)
-        self._file.seek(whole)
+        self._lines = Appended(path, self._read)
 
     def __len__(self) -> int:
         return sum(map(len, self._said.values()))
 
     def close(self) -> None:
-        self._file.close()
+        self._lines.close()
 
     def of(self, judge: str) -> dict[Question, Said]:
         """What a judge said until now; texts are on disk alone."""
@@ -73,14 +61,13 @@ class Verdicts:
         new = {question: one for question, one in said if question not in before}
         if not new:
             return 0
-        lines = [json.dumps(_fields(judge, question, one), ensure_ascii=False) + "\n" for question, one in new.items()]
-        self._file.write("".join(lines).encode("utf-8", "replace"))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._lines.append(
+            [json.dumps(_fields(judge, question, one), ensure_ascii=False) for question, one in new.items()]
+        )
         before.update((question, Said(one.verdict, one.value, one.why)) for question, one in new.items())
         return len(new)
 
-    def _read(self, number: int, line: bytes) -> None:
+    def _read(self, number: int, offset: int, line: bytes) -> None:
         try:
             fields = json.loads(line)
             question = Question(fields["line"], fields["first"], fields["second"])

@@ -167,24 +167,24 @@ def test_stopped_and_resumed_it_writes_the_same_bytes(made: tuple[Workspace, Dat
 CHILD = """
 import os, signal, sys
 from pathlib import Path
+from core import appended
 from core.store import open_store
-from core.generation import candidates_part
 from core.workspace import open_workspace
 from tests.core.generation.test_generate_run import execute
 
 space = open_workspace(Path(sys.argv[1]))
-write = os.write
-written = 0
+whole = os.fsync
+left = int(sys.argv[3])
 
-def dying(file, data):
-    global written
-    written += 1
-    if written == int(sys.argv[3]):
-        write(file, data[: len(data) // 2])  # the disk got half of it
+def dying(handle):
+    global left
+    left -= 1
+    if left == 0:
+        os.ftruncate(handle, os.fstat(handle).st_size - 20)  # the disk got only a part of the last line
         os.kill(os.getpid(), signal.SIGKILL)
-    return write(file, data)
+    whole(handle)
 
-candidates_part.os = type("", (), {**vars(os), "write": staticmethod(dying)})
+appended.os.fsync = dying
 execute(space, open_store(space.database), sys.argv[2])
 """
 

@@ -278,7 +278,7 @@ def test_stopped_and_resumed_is_never_stopped(space) -> None:
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from core.generation import verdicts
+from core import appended
 from core.store import open_store
 from core.workspace import open_workspace
 from tests.core.generation.test_judge_run import execute
@@ -296,7 +296,7 @@ def dying(handle):
         os.kill(os.getpid(), signal.SIGKILL)
     whole(handle)
 
-verdicts.os.fsync = dying
+appended.os.fsync = dying
 execute(space, db, sys.argv[2])
 """
 
