@@ -156,7 +156,10 @@ def _sentence(kind: type[Section], path: KeyPath, details: ErrorDetails) -> str:
     if field is None and _is_named(kind, path):
         names = ", ".join(_names(_model(kind, path)))
         return f"must be a section with keys ({names}), not {_given(details['input'])}"
-    if field is None:  # an item of a list
+    if field is None and details["type"] == "literal_error":  # an item of a list
+        expected = details["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return f"must be one of {expected}, not {_given(details['input'])}"
+    if field is None:
         return f"{one_line(details['msg'], 120)}, not {_given(details['input'])}"
     if details["type"] == "missing":
         if section(field) is not None:
@@ -247,11 +250,13 @@ def missing_files(config: Section, workspace: Workspace) -> list[str]:
     """
     found = []
     for key, name in config.reads().items():
+        path = workspace.path(name)
         if key.endswith(("file", "_set")):
-            there = workspace.path(name).is_file()
+            there, wanted = path.is_file(), "file"
         else:
             local = name.startswith(("/", ".", "~")) or name.split("/")[0] in FOLDERS
-            there = not local or workspace.path(name).is_dir()
+            there, wanted = not local or path.is_dir(), "folder"
         if not there:
-            found.append(f"{key}: {printable(name)} does not exist in {workspace.root}")
+            lacks = f"is no {wanted}" if path.exists() else "does not exist"
+            found.append(f"{key}: {printable(name)} {lacks} in {workspace.root}")
     return found

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from core.config import EvalConfig, plan
-from core.evaluation import benchmarks_part, final_part, perplexity_part, preference_part, samples_part, win_rate_part
+from core.errors import UserError
+from core.evaluation import (
+    benchmarks_part,
+    final_part,
+    perplexity_part,
+    preference_part,
+    samples_part,
+    win_rate_judging,
+    win_rate_part,
+)
 from core.evaluation.session import STEPS, Session
 from core.models.device import use_device
+from core.models.reward_folder import is_reward
+from core.text import printable
 from core.training.context import Context
 from core.training.prepare import claim_output
 
@@ -22,6 +33,23 @@ PARTS: dict[str, Callable[[Session], None]] = {
 }
 
 
+def _refuse(session: Session) -> None:
+    """What would end the run hours later ends it now.
+
+    Raises:
+        UserError: a model that is to write or to judge is none that can.
+    """
+    reads = session.config.reads()
+    for key in ("model.final", "model.baseline", "model.base"):
+        if key in reads and is_reward(session.context.workspace.path(reads[key])):
+            raise UserError(
+                f"{key}: {printable(reads[key])} is a reward model, which writes nothing: name a language model"
+            )
+    judge = session.config.alignment_evaluation.preference_validation.judge
+    if judge is not None and "win_rate" in session.config.parts and not session.finished("win_rate"):
+        win_rate_judging.refuse(session, judge)
+
+
 def run(context: Context) -> None:
     config = EvalConfig.model_validate(context.run.config)
     # One configuration serves both subjects; their files do not get into each other's way.
@@ -32,6 +60,7 @@ def run(context: Context) -> None:
     context.log(f"computes on the {planned.device.upper()}, weights in {planned.dtype}")
     context.set_steps(STEPS * len(config.parts))
     session = Session(context, config, folder, dtype)
+    _refuse(session)
     try:
         for number, part in enumerate(config.parts):
             session.part(number)

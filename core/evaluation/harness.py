@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -63,11 +64,9 @@ def run(
 
     seed = session.config.evaluation.seed
     online = benchmark.file is None and hub_answers()
-    with (
-        contained(seed, hub=online) as templates,
-        Kept(items.path(session.folder, name).with_name(f"{name}.checked.jsonl")) as kept,
-    ):
-        check = _check(session, kept, name, share) if checked else None
+    kept = Kept(items.path(session.folder, name).with_name(f"{name}.checked.jsonl")) if checked else None
+    with contained(seed, hub=online) as templates, kept or nullcontext():
+        check = _check(session, kept, name, share) if kept is not None else None
         if definition is not None and benchmark.file is not None:
             prepared = from_files(definition, session.context.workspace, name, benchmark, templates, seed, check)
         else:
@@ -86,7 +85,7 @@ def run(
             use_chat_template=benchmark.apply_chat_template,
         )
         results = _evaluate(model, prepared, benchmark.apply_chat_template, seed)
-        rows = _rows(prepared, results, kept if checked else None)
+        rows = _rows(prepared, results, kept)
     conditions = items.conditions(
         benchmark,
         harness="lm-eval",

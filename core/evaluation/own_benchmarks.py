@@ -51,16 +51,20 @@ class Own:
         pool = self.read if self.examples is None else self.examples
         there = len(pool.items) - (self.examples is None)
         if benchmark.num_shots > there:
+            beside, way = ("", "add rows to that file") if self.examples else (" beside the item", "name a shots_file")
             raise UserError(
                 f"capability_benchmarks.{name}.num_shots: {benchmark.num_shots} examples are wanted and"
-                f" {printable(str(pool.path))} has {max(0, there)} beside the item: lower it, or name a shots_file"
+                f" {printable(str(pool.path))} has {max(0, there)}{beside}: lower it, or {way}"
             )
         if benchmark.pattern is not None:
-            Pattern(benchmark.pattern).close()
+            try:
+                Pattern(benchmark.pattern).close()
+            except UserError as error:
+                raise UserError(f"capability_benchmarks.{name}.{error}") from error
 
     def shots(self, item: OwnItem) -> tuple[OwnItem, ...]:
         pool = self.read if self.examples is None else self.examples
-        return shots(item, pool.items, self.benchmark.num_shots, self.seed, self.examples is None)
+        return shots(item, pool.items, self.benchmark.num_shots, self.seed)
 
 
 def run(session: Session, own: Own, answerer: Answerer, share: tuple[int, int]) -> Measured:

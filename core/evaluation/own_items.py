@@ -94,23 +94,18 @@ def drawn(items: tuple[OwnItem, ...], limit: int | None, seed: int) -> tuple[Own
     return tuple(items[place] for place in places)
 
 
-def shots(item: OwnItem, pool: tuple[OwnItem, ...], number: int, seed: int, others: bool) -> tuple[OwnItem, ...]:
+def shots(item: OwnItem, pool: tuple[OwnItem, ...], number: int, seed: int) -> tuple[OwnItem, ...]:
     """The examples before an item.
 
     Args:
-        pool: what they are drawn from, by the seed: the same ones for every item, so that they are run once.
-        others: the item is one of the pool; where it would be its own example the next one drawn takes its place.
+        pool: what they are drawn from, by the seed: the same ones for every item, so that they are run once. Where one
+            asks what the item asks the next one drawn takes its place.
     """
     if not number:
         return ()
-    order = random.Random(f"shots {seed}").sample(
-        range(len(pool)), min(len(pool), number + (MOST_SPARE if others else 0))
-    )
-    chosen = [pool[place] for place in order]
-    if others:
-        # Not only the row itself: one that asks the same gives the answer away too.
-        chosen = [example for example in chosen if example.prompt != item.prompt]
-    return tuple(chosen[:number])
+    order = random.Random(f"shots {seed}").sample(range(len(pool)), min(len(pool), number + MOST_SPARE))
+    # Not only the row itself: one that asks the same gives the answer away too, of whatever file it is.
+    return tuple([pool[place] for place in order if pool[place].prompt != item.prompt][:number])
 
 
 # Further examples that are drawn for those that ask what the item asks.
@@ -198,6 +193,8 @@ def _right(fields: dict[str, Any], choices: tuple[str, ...]) -> int:
             raise _Bad(
                 "type", "answer", f"answer is {one_line(str(value), 24)}, and places go from 0 to {len(choices) - 1}"
             )
+        if value in fields["choices"] and fields["choices"].index(value) != value:
+            raise _Bad("type", "answer", f"answer is {value}, a place and also a choice: in quotes it is the choice")
         return value
     if isinstance(value, str):
         if value.strip() in choices:

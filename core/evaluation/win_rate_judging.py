@@ -14,11 +14,15 @@ from core.errors import UserError
 from core.evaluation.session import Session
 from core.evaluation.win_rate_compared import ANSWERS, BASELINE, POLICY, Compared
 from core.generation.asking import ask_all, open_judge, opinion_of
+from core.generation.endpoint import Endpoint
 from core.generation.groups import Question, groups, questions
 from core.generation.judges import Asked
+from core.generation.rubric import read_rubric
 from core.generation.verdicts import NAME, Said, Verdicts, read_verdicts
 from core.intervals import wilson
 from core.models.load import resolve
+from core.models.reward_folder import is_reward, refuse_other
+from core.text import printable
 
 _KEY = "alignment_evaluation.preference_validation.judge"
 _NAME = "judge"
@@ -41,6 +45,26 @@ class Heard:
     unread: int
     disagree: int
     first: tuple[float, float, float] | None
+
+
+def refuse(session: Session, judge: Judge) -> None:
+    """Whether a judge will do, before the answers that it is to compare are written.
+
+    Raises:
+        UserError: its model, rubric, address or key will not.
+    """
+    workspace = session.context.workspace
+    try:
+        if judge.kind == "endpoint":
+            Endpoint(judge)
+        elif judge.kind == "reward":
+            refuse_other(resolve(workspace, judge.model))
+        elif is_reward(resolve(workspace, judge.model)):
+            raise UserError(f"{printable(judge.model)} is a reward model: set kind: reward, or name a language model")
+        if judge.kind != "reward":
+            read_rubric(workspace.path(judge.rubric_file))
+    except UserError as error:
+        raise UserError(f"{_KEY}: {error}") from error
 
 
 def ask(session: Session, judge: Judge, rows: Sequence[Compared], share: tuple[int, int]) -> Heard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -62,16 +62,30 @@ class Gate:
         return math.isfinite(value) and _COMPARE[self.op](value, self.threshold)
 
 
+# In a key: whatever name stands there. In a gate's name, title and fact: that name.
+EACH = "*"
+
+
 class _Reference(Section):
     file: Text = Field(description="A YAML file beside gates.yaml.")
-    key: Text = Field(description="A key of it with its section, such as constraints.kl_target.")
+    key: Text = Field(
+        description="A key of it with its section, such as constraints.kl_target. One * in place of a name makes a gate"
+        " of each name that has the key, except where another gate refers to that very key."
+    )
     times: Number = Field(default=1.0, description="What the number is multiplied by; 100 makes a share a percentage.")
     optional: bool = Field(default=False, description="Without the key (or the file) there is no such gate.")
 
     def conflicts(self) -> list[tuple[str, str]]:
         if Path(self.file).name != self.file:
             return [("file", "must be the name of a file beside gates.yaml, without a folder")]
+        if self.key.count(EACH) > self.each:
+            return [("key", "may hold one * in the place of a name, as in capability_benchmarks.*.baseline_threshold")]
         return []
+
+    @property
+    def each(self) -> bool:
+        """Whether it stands for several keys."""
+        return EACH in self.key.split(".")
 
 
 class _Entry(Section):
@@ -117,53 +131,106 @@ def load_gates(
     found: list[Gate] = []
     problems = []
     other = cache(read)  # most thresholds refer to the same two files
+    taken = {_key(entry) for entry in entries}
     for index in range(len(entries)):
         try:
-            gate = _gate(document, index, folder, own, other)
-            if gate is None:
-                continue
+            gates = _gates(document, index, folder, own, other, taken)
         except UserError as error:
             problems.append(str(error))
             continue
-        if any((gate.stage, gate.name) == (known.stage, known.name) for known in found):
-            where = document.where(("gates", index, "name"))
-            problems.append(f"{where}: stage {gate.stage} has another gate '{printable(gate.name)}': name it otherwise")
-        found.append(gate)
+        for gate in gates:
+            if any((gate.stage, gate.name) == (known.stage, known.name) for known in found):
+                where, name = document.where(("gates", index, "name")), printable(gate.name)
+                problems.append(f"{where}: stage {gate.stage} has another gate '{name}': name it otherwise")
+            found.append(gate)
     if problems:
         raise UserError("\n".join(problems))
     return found
 
 
-def _gate(
+def _key(entry: object) -> tuple[object, object] | None:
+    """File and key that an entry refers to, before it is known to be right."""
+    threshold = entry.get("threshold") if isinstance(entry, Mapping) else None
+    return (str(threshold.get("file")), str(threshold.get("key"))) if isinstance(threshold, Mapping) else None
+
+
+def _gates(
     document: Document,
     index: int,
     folder: Path,
     own: Mapping[str, Mapping[str, Any]],
     other: Callable[[Path], Document],
-) -> Gate | None:
+    taken: Collection[object],
+) -> list[Gate]:
+    """The gate of an entry; none where its key need not be there; one for each name that * stands for."""
     at = ("gates", index)
     entry = validate(document, _Entry, at)
+    each = False
+    thresholds: dict[str, float] = {}
     if isinstance(entry.threshold, Mapping):
         reference = validate(document, _Reference, (*at, "threshold"))
-        threshold = _referred(document.where((*at, "threshold")), reference, folder, own, other)
-        if threshold is None:
-            return None
+        where, each = document.where((*at, "threshold")), reference.each
+        if each:
+            named = _each(where, reference, folder, own, other)
+            thresholds = {name: one for name, key, one in named if (reference.file, key) not in taken}
+        elif (threshold := _referred(where, reference, folder, own, other)) is not None:
+            thresholds = {EACH: threshold}
     else:
         only = Document(
             document.name, {"threshold": entry.threshold}, {("threshold",): document.line((*at, "threshold"))}
         )
-        threshold = validate(only, _Threshold, ()).threshold
+        thresholds = {EACH: validate(only, _Threshold, ()).threshold}
+    for key in ("name", "fact"):
+        if (EACH in getattr(entry, key)) != each:
+            wanted = "needs a * as the threshold's key has one" if each else "has a * that the threshold's key has not"
+            raise UserError(f"{document.where((*at, key))}: gates.{index}.{key}: {wanted}: it stands for the name")
     sign, _ = _OPS[entry.op]
-    return Gate(
-        entry.stage,
-        one_line(entry.name, 60),
-        one_line(entry.title, 60),
-        one_line(entry.fact, 60),
-        sign,
-        threshold,
-        one_line(entry.unit, 30),
-        entry.enforce,
-    )
+    return [
+        Gate(
+            entry.stage,
+            one_line(entry.name.replace(EACH, name), 60),
+            one_line(entry.title.replace(EACH, name), 60),
+            one_line(entry.fact.replace(EACH, name), 60),
+            sign,
+            threshold,
+            one_line(entry.unit, 30),
+            entry.enforce,
+        )
+        for name, threshold in thresholds.items()
+    ]
+
+
+def _each(
+    where: str,
+    reference: _Reference,
+    folder: Path,
+    own: Mapping[str, Mapping[str, Any]],
+    other: Callable[[Path], Document],
+) -> Iterator[tuple[str, str, float]]:
+    """Every name that * may stand for, with the key and its number, where it has one."""
+    before, _, after = f".{reference.key}.".partition(f".{EACH}.")
+    section: Any = _document(reference, folder, own, other).value
+    for part in filter(None, before.split(".")):
+        section = section.get(part) if isinstance(section, Mapping) else None
+    for name in section if isinstance(section, Mapping) else ():
+        key = f"{before}.{name}.{after}".strip(".")
+        one = reference.model_copy(update={"key": key, "optional": True})
+        if (threshold := _referred(where, one, folder, own, other)) is not None:
+            yield str(name), key, threshold
+
+
+def _document(
+    reference: _Reference,
+    folder: Path,
+    own: Mapping[str, Mapping[str, Any]],
+    other: Callable[[Path], Document],
+) -> Document:
+    """The file that a threshold refers to, or what stands for it; an empty one where it need not be there."""
+    if reference.file in own:
+        return Document("the run's configuration", dict(own[reference.file]))
+    if reference.optional and not (folder / reference.file).exists():
+        return Document(reference.file, {})
+    return other(folder / reference.file)
 
 
 def _referred(
@@ -175,12 +242,7 @@ def _referred(
 ) -> float | None:
     """The number that a threshold refers to, in a file or in what stands for it; None where it need not be there."""
     path = tuple(reference.key.split("."))
-    if reference.file in own:
-        document = Document("the run's configuration", dict(own[reference.file]))
-    elif reference.optional and not (folder / reference.file).exists():
-        return None
-    else:
-        document = other(folder / reference.file)
+    document = _document(reference, folder, own, other)
     value: Any = document.value
     for part in path:
         value = value.get(part) if isinstance(value, Mapping) else None

@@ -63,6 +63,17 @@ def is_reward(path: Path) -> bool:
     return (path / SETTINGS).is_file() or ((path / "config.json").is_file() and _says_so(read_config(path)))
 
 
+def refuse_other(path: Path) -> None:
+    """Raises:
+    UserError: a folder does not say that it is a reward model.
+    """
+    if not is_reward(path):
+        raise UserError(
+            f"{path} is no reward model (no {SETTINGS}, no ...{_WHOLE} in its config.json): train one with "
+            "'dpotui train reward', or name another folder"
+        )
+
+
 def load_reward(path: Path, *, dtype: mx.Dtype | None = None, trust_remote_code: bool = False) -> LoadedReward:
     """Load a reward model: a folder that 'dpotui train reward' wrote, or a model with one score of transformers'.
 
@@ -74,11 +85,7 @@ def load_reward(path: Path, *, dtype: mx.Dtype | None = None, trust_remote_code:
     Raises:
         UserError: files are missing, broken, or of another kind of model.
     """
-    if not is_reward(path):
-        raise UserError(
-            f"{path} is no reward model (no {SETTINGS}, no ...{_WHOLE} in its config.json): train one with "
-            "'dpotui train reward', or name another folder"
-        )
+    refuse_other(path)
     settings = read_settings(path)
     if settings is not None and settings.base_model is not None:
         loaded = _on_its_base(path, settings, dtype, trust_remote_code)

@@ -21,6 +21,7 @@ from core.errors import UserError
 from core.models.device import use_device
 from core.models.load import LanguageModel, load, resolve
 from core.store import runs
+from core.text import printable
 from core.training.context import Context
 from core.training.guard import Guard
 from core.training.loop import Plan
@@ -51,13 +52,19 @@ def claim_output(context: Context, wanted: str) -> Path:
     if context.run.output_dir is not None:
         return context.workspace.path(context.run.output_dir)
     number, relative = 1, wanted.rstrip("/")
-    while (folder := context.workspace.path(relative)).exists() and any(folder.iterdir()):
-        number += 1
-        relative = f"{wanted.rstrip('/')}-{number}"
-    if number > 1:
-        context.log(f"{wanted} holds another run's files: this run writes to {relative}", "warning")
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    try:
+        while (folder := context.workspace.path(relative)).exists() and any(folder.iterdir()):
+            number += 1
+            relative = f"{wanted.rstrip('/')}-{number}"
+        if number > 1:
+            context.log(f"{wanted} holds another run's files: this run writes to {relative}", "warning")
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:  # a file lies there, or nobody may write
+        raise UserError(
+            f"logging.output_dir: {printable(relative)} cannot be made or written ({error.strerror or error}): name"
+            " another folder"
+        ) from error
     runs.update(context.db, context.run.id, output_dir=relative)
     context.run = runs.get(context.db, context.run.id)
     return folder

@@ -19,6 +19,7 @@ from core.engine.client import ensure_engine, reap
 from core.errors import UserError
 from core.store import Database, artifacts, commands, engines, facts, log, metrics, notes, open_store, runs
 from core.store.commands import Verb
+from core.store.facts import Fact
 from core.store.runs import Kind, Run, State
 from core.text import one_line, printable
 from core.workspace import Workspace, open_workspace
@@ -274,7 +275,7 @@ def _card(db: Database, run: Run) -> Iterator[str]:
     yield from _table(
         "facts",
         [
-            (name, _value(fact.value, fact.unit), _interval(fact.low, fact.high), one_line(fact.source, 60))
+            (name, _value(fact), _interval(fact.low, fact.high), one_line(fact.source, 60))
             for name, fact in facts.of_run(db, run.id).items()
         ],
     )
@@ -315,12 +316,13 @@ def _table(title: str, rows: list[tuple[str, ...]]) -> Iterator[str]:
         yield "    " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _value(value: float | None, unit: str) -> str:
-    if value is None:
+def _value(fact: Fact) -> str:
+    if fact.value is None:
         return "unknown"
-    if not unit and value in (0.0, 1.0):
-        return "yes" if value else "no"
-    return f"{value:.4g} {unit}".rstrip()
+    # A share of all items is 1 too, and no yes.
+    if not fact.unit and fact.n is None and fact.low is None and fact.value in (0.0, 1.0):
+        return "yes" if fact.value else "no"
+    return f"{fact.value:.4g} {fact.unit}".rstrip()
 
 
 def _interval(low: float | None, high: float | None) -> str:

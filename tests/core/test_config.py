@@ -561,6 +561,10 @@ def test_missing_files_are_named_and_hugging_face_ids_are_not(workspace: Workspa
     (workspace.data / "preference_pairs_train.jsonl").write_text("")
     (workspace.checkpoints / "sft_baseline").mkdir()
     assert [s.split(":")[0] for s in missing_files(config, workspace)] == ["data.validation_file"]
+    (workspace.data / "preference_pairs_val.jsonl").mkdir()
+    assert missing_files(config, workspace) == [
+        f"data.validation_file: data/preference_pairs_val.jsonl is no file in {workspace.root}"
+    ]
 
 
 def test_no_mlx_is_loaded() -> None:

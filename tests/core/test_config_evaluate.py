@@ -115,7 +115,10 @@ def test_errors_name_file_and_line(tmp_path: Path, text: str, words: str) -> Non
         (["capability_benchmarks.mine.answer=regex", "capability_benchmarks.mine.file=x"], "pattern: belongs to"),
         (["capability_benchmarks.mine.answer=exact"], "mine.file: is missing: answer: exact is for the rows of a file"),
         (["evaluation.subject=baseline", "evaluation.parts=[win_rate]"], "win_rate is not measured of the baseline"),
-        (["evaluation.parts=[winrate]"], "evaluation.parts.0"),
+        (
+            ["evaluation.parts=[winrate]"],
+            "evaluation.parts.0: must be one of benchmarks, perplexity, samples, preference, win_rate, final, not",
+        ),
         (["alignment_evaluation.preference_validation.judge.kind=reward"], "judge.model: is missing"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import DPOConfig, load_config
+from core.config import DPOConfig, EvalConfig, load_config
 from core.errors import UserError
 from core.gates import (
     Gate,
@@ -71,6 +72,47 @@ def test_the_template_holds_every_threshold_of_the_design() -> None:
         (7, "eval.humaneval"): "≥0.15",
         (7, "eval.gsm8k"): "≥0.3",
     }
+
+
+def test_a_threshold_of_an_own_benchmark_makes_a_gate_that_judges_it(db: Database, workspace: Workspace) -> None:
+    path = workspace.configs / "eval_config.yaml"
+    own = "  {name}: {{file: a.jsonl, answer: exact{more}}}\n"
+    rows = own.format(name="geography", more=", baseline_threshold: 0.6") + own.format(name="sums", more="")
+    path.write_text(path.read_text().replace("capability_benchmarks:", "capability_benchmarks:\n" + rows, 1))
+    facts.record(db, Fact("eval.benchmark.geography", 0.599, n=40))
+    results = {result.gate.fact: result for result in evaluate(db, workspace, 7)}
+    found = results["eval.benchmark.geography"]
+    assert (found.gate.name, found.gate.title, found.gate.target, found.verdict) == (
+        "benchmark_geography", "geography", "≥0.6", "FAIL"
+    )  # fmt: skip
+    assert "eval.benchmark.sums" not in results  # without a threshold nothing is asked of it
+    assert "eval.benchmark.mmlu" not in results  # it has a gate of its own
+    assert results["eval.mmlu"].verdict == "UNKNOWN"
+
+
+def test_a_runs_own_thresholds_of_benchmarks_make_its_gates(workspace: Workspace) -> None:
+    config = {"capability_benchmarks": {"law": {"baseline_threshold": 0.3}, "none": {"baseline_threshold": None}}}
+    rest = load_config(workspace.configs / "eval_config.yaml", EvalConfig).model_dump(mode="json")
+    found = {gate.fact: gate.threshold for gate in load_gates(workspace, rest | config, "eval_config.yaml")}
+    assert found["eval.benchmark.law"] == 0.3
+    assert not {"eval.benchmark.none", "eval.mmlu"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        ("name: all\n    fact: eval.x.*\n    threshold: {file: eval_config.yaml, key: a.*.b}", "name: needs a *"),
+        ("name: x_*\n    fact: eval.x.*\n    threshold: 3", "name: has a * that"),
+        ("name: x_*\n    fact: eval.x.*\n    threshold: {file: eval_config.yaml, key: a.*.b.*}", "may hold one *"),
+        ("name: x_*\n    fact: eval.x.*\n    threshold: {file: eval_config.yaml, key: a.b*}", "may hold one *"),
+    ],
+)
+def test_a_star_that_stands_for_nothing_is_one_clear_line(workspace: Workspace, entry: str, sentence: str) -> None:
+    path = workspace.configs / "gates.yaml"
+    path.write_text(f'gates:\n  - stage: 7\n    title: "*"\n    op: ">="\n    {entry}\n')
+    with pytest.raises(UserError, match=re.escape(sentence)) as raised:
+        load_gates(workspace)
+    assert "\n" not in str(raised.value) and "gates.yaml:" in str(raised.value)
 
 
 def test_targets_of_kl_and_gap_come_from_the_dpo_configuration(workspace: Workspace) -> None:

@@ -269,7 +269,14 @@ def test_a_pattern_that_is_too_slow_measures_nothing(place: Place, monkeypatch: 
             r"words.jsonl:1: answer holds no number \(red\): no row of the file is",
         ),
         ({"num_shots": 6}, "capability_benchmarks.words.num_shots: 6 examples are wanted and .*words.jsonl has 5"),
-        ({"answer": "regex", "pattern": "("}, r"pattern: '\(' is no regular expression"),
+        (
+            {"num_shots": 9, "shots_file": "data/benchmarks/words.jsonl"},
+            r"words.num_shots: 9 examples .*words.jsonl has 6: lower it, or add rows to that file",
+        ),
+        (
+            {"answer": "regex", "pattern": "("},
+            r"capability_benchmarks.words.pattern: '\(' is no regular expression",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_before_anything_is_asked(

@@ -590,6 +590,36 @@ def test_what_is_missing_is_said_before_anything_runs(place: Place) -> None:
         go(place, run.id)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"judge": {"kind": "reward", "model": "checkpoints/sft"}},
+            "preference_validation.judge: .*checkpoints/sft is no reward model",
+        ),
+        (
+            {"judge": {"kind": "model", "model": "checkpoints/r"}},
+            "preference_validation.judge: checkpoints/r is a reward model: set kind: reward",
+        ),
+        ({"model": {"baseline": "checkpoints/r"}}, "model.baseline: checkpoints/r is a reward model, which writes"),
+        ({"logging": {"output_dir": "data/pairs_val.jsonl"}}, "logging.output_dir: data/pairs_val.jsonl cannot be"),
+    ],
+)
+def test_what_would_end_a_run_late_ends_it_first(place: Place, changes: dict[str, Any], message: str) -> None:
+    (place.space.checkpoints / "r").mkdir()
+    (place.space.checkpoints / "r" / "reward_config.json").write_text("{}")
+    preference = {"test_set": "data/pairs_val.jsonl", "judge": changes.pop("judge", None)}
+    wanted = {
+        "evaluation": {"parts": ["perplexity", "samples", "win_rate"]},
+        "alignment_evaluation": {"preference_validation": preference},
+        **changes,
+    }
+    run = submit(place.space, place.db, "evaluate", config(**wanted))
+    with pytest.raises(UserError, match=message):
+        go(place, run.id)
+    assert facts.of_run(place.db, run.id) == {}
+
+
 def test_what_is_not_asked_for_says_why(place: Place) -> None:
     wanted = config(
         evaluation={"parts": ["perplexity", "samples"]},

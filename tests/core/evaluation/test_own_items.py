@@ -207,9 +207,27 @@ def test_items_are_drawn_by_the_seed_and_keep_their_order() -> None:
 def test_an_item_is_never_its_own_example() -> None:
     items = (*some(8), OwnItem(99, "99", "q3", ("a",)))
     for item in items:
-        examples = shots(item, items, 4, 7, True)
+        examples = shots(item, items, 4, 7)
         assert len(examples) == 4
         assert item.prompt not in {example.prompt for example in examples}
     # The same ones before every item, as far as that goes: they are run once.
-    assert len({shots(item, items, 4, 7, True) for item in items}) <= 6
-    assert len({shots(item, some(8), 4, 7, False) for item in items}) == 1
+    assert len({shots(item, items, 4, 7) for item in items}) <= 6
+    # Nor is one of another file that asks the same, though its answer may be another.
+    others = some(8, "other {}")
+    assert len({shots(item, others, 4, 7) for item in items}) == 1
+    same = tuple(OwnItem(item.line, item.id, item.prompt, ("b",)) for item in items)
+    assert all(item.prompt not in {example.prompt for example in shots(item, same, 4, 7)} for item in items)
+
+
+def test_a_number_that_is_a_place_and_another_choice_is_no_answer(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "1 + 1 =", "choices": [1, 2, 3], "answer": 2},
+        {"prompt": "1 + 1 =", "choices": [1, 2, 3], "answer": "2"},
+        {"prompt": "1 + 1 =", "choices": [4, 2, 6], "answer": 1},
+        {"prompt": "1 + 1 =", "choices": [0, 1, 2], "answer": 2},
+    ]
+    read = read_items(written(tmp_path / "sums.jsonl", *rows), benchmark("multiple_choice"))
+    assert [(item.line, item.choices[item.right]) for item in read.items] == [(2, "2"), (3, "2"), (4, "2")]
+    assert [(row.line, row.reason) for row in read.bad] == [
+        (1, "answer is 2, a place and also a choice: in quotes it is the choice")
+    ]
