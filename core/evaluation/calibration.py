@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from core.evaluation.reward_summary import Bin, Calibration
 from core.intervals import wilson
 
 Floats = npt.NDArray[np.float64]
@@ -22,49 +22,6 @@ MANY, FEW_RESAMPLES = 20_000, 200
 
 # Beyond these a temperature is none: the likelihood grows without end.
 COLDEST, HOTTEST = 1e-3, 1e3
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """Pairs of nearly the same prediction: its mean, the share of them that came true, and that share's interval."""
-
-    predicted: float
-    observed: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """How well predicted probabilities agree with what is so.
-
-    Attributes:
-        ece: expected calibration error over `curve`: the mean over pairs of |predicted - observed| of their bin.
-        low, high: its 95 % interval, by bootstrap over pairs.
-        chance: the error that a model which is calibrated to the last digit shows on so many pairs, on average.
-        brier: mean squared distance of prediction and outcome; 0.25 is a coin's.
-        loss: mean -log of the probability that was given to the truth; log 2 is a coin's.
-        temperature: T with which σ((r_w - r_l) / T) is likeliest; above 1 the model is too sure of itself. None where
-            there is none, and `why` says so.
-        cooled_ece, cooled_loss: what dividing by T would leave, on the same pairs.
-        curve: equal numbers of pairs in each bin.
-    """
-
-    n: int
-    ece: float
-    low: float
-    high: float
-    chance: float
-    brier: float
-    loss: float
-    temperature: float | None
-    temperature_low: float | None
-    temperature_high: float | None
-    cooled_ece: float | None
-    cooled_loss: float | None
-    why: str
-    curve: tuple[Bin, ...]
 
 
 def calibration(margins: Floats, seed: int) -> Calibration:
@@ -183,7 +140,7 @@ def _curve(predicted: Floats, came_true: Floats, starts: npt.NDArray[np.intp]) -
     found = []
     for p, y in zip(np.split(predicted, starts[1:]), np.split(came_true, starts[1:]), strict=True):
         low, high = wilson(float(y.sum()), len(y))
-        found.append(Bin(float(p.mean()), float(y.mean()), low, high, len(y)))
+        found.append(Bin(predicted=float(p.mean()), observed=float(y.mean()), low=low, high=high, n=len(y)))
     return tuple(found)
 
 

@@ -31,8 +31,8 @@ class Histogram(_Part):
     counts: tuple[int, ...] = Field(min_length=1, max_length=1000)
 
 
-class CurveBin(_Part):
-    """As `core.evaluation.calibration.Bin`."""
+class Bin(_Part):
+    """Pairs of nearly the same prediction: its mean, the share of them that came true, and that share's interval."""
 
     predicted: float
     observed: float
@@ -41,8 +41,20 @@ class CurveBin(_Part):
     n: int
 
 
-class Calibrated(_Part):
-    """As `core.evaluation.calibration.Calibration`."""
+class Calibration(_Part):
+    """How well predicted probabilities agree with what is so.
+
+    Attributes:
+        ece: expected calibration error over `curve`: the mean over pairs of |predicted - observed| of their bin.
+        low, high: its 95 % interval, by bootstrap over pairs.
+        chance: the error that a model which is calibrated to the last digit shows on so many pairs, on average.
+        brier: mean squared distance of prediction and outcome; 0.25 is a coin's.
+        loss: mean -log of the probability that was given to the truth; log 2 is a coin's.
+        temperature: T with which σ((r_w - r_l) / T) is likeliest; above 1 the model is too sure of itself. None where
+            there is none, and `why` says so.
+        cooled_ece, cooled_loss: what dividing by T would leave, on the same pairs.
+        curve: equal numbers of pairs in each bin.
+    """
 
     n: int
     ece: float
@@ -57,7 +69,7 @@ class Calibrated(_Part):
     cooled_ece: float | None
     cooled_loss: float | None
     why: str
-    curve: tuple[CurveBin, ...]
+    curve: tuple[Bin, ...]
 
 
 class Wrong(_Part):
@@ -80,7 +92,7 @@ class Split(_Part):
     chosen: Histogram
     rejected: Histogram
     margins: Histogram
-    calibration: Calibrated
+    calibration: Calibration
     wrong: int  # pairs
     worst: tuple[Wrong, ...] = Field(max_length=WORST)  # of those, by margin
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 from core.config import RewardConfig
-from core.evaluation.calibration import Calibration, calibration
-from core.evaluation.reward_summary import WORST, Calibrated, RewardSummary, Split, Wrong, histogram
+from core.evaluation.calibration import calibration
+from core.evaluation.reward_summary import WORST, Calibration, RewardSummary, Split, Wrong, histogram
 from core.intervals import difference, wilson
 from core.models.reward_folder import LoadedReward
 from core.store import facts
@@ -34,7 +33,6 @@ def summarize(config: RewardConfig, scored: Scored) -> RewardSummary:
         values, delta = summary(rewards_), rewards_[:, 0] - rewards_[:, 1]
         low, high = wilson(values["accuracy"] * len(pairs), len(pairs))
         order = sorted((i for i in range(len(pairs)) if delta[i] <= -TIE), key=lambda i: float(delta[i]))
-        measured = asdict(calibration(delta, config.training.seed))
         found[split] = Split(
             file=files[split],
             pairs=len(pairs),
@@ -45,7 +43,7 @@ def summarize(config: RewardConfig, scored: Scored) -> RewardSummary:
             chosen=histogram(rewards_[:, 0].tolist(), *ends),
             rejected=histogram(rewards_[:, 1].tolist(), *ends),
             margins=histogram(delta.tolist(), *margins),
-            calibration=Calibrated.model_validate(measured),
+            calibration=calibration(delta, config.training.seed),
             wrong=len(order),
             worst=tuple(
                 Wrong(line=pairs[i].line, chosen=float(rewards_[i, 0]), rejected=float(rewards_[i, 1]))
@@ -123,7 +121,7 @@ def calibration_source(split: Split, config: RewardConfig) -> str:
     )
 
 
-def temperature_words(found: Calibrated | Calibration) -> str:
+def temperature_words(found: Calibration) -> str:
     if found.temperature is None or found.cooled_ece is None:
         return f"no temperature: {found.why}"
     return f"temperature {found.temperature:.2f} would leave {found.cooled_ece:.3f} (fitted on the same pairs)"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
-from core.evaluation.reward_summary import Calibrated, Histogram, RewardSummary, Split, read_summary
+from core.evaluation.reward_summary import Calibration, Histogram, RewardSummary, Split, read_summary
 from core.intervals import difference
 from core.store import Database
 from core.store.runs import Run
@@ -113,7 +113,7 @@ def _accuracy(found: RewardSummary, width: int) -> list[Line]:
     return made
 
 
-def _calibration(found: Calibrated, width: int) -> list[Line]:
+def _calibration(found: Calibration, width: int) -> list[Line]:
     sentence = (
         f"error {found.ece:.3f} [{found.low:.3f}, {found.high:.3f}] over {len(found.curve)} bins of {found.n} pairs;"
         f" a calibrated model shows {found.chance:.3f}. Brier {found.brier:.3f} (a coin: 0.250)."
@@ -161,7 +161,7 @@ def _uses(model: str, width: int) -> list[Line]:
 # Charts
 
 
-def _reliability(found: Calibrated, width: int, height: int) -> list[Line]:
+def _reliability(found: Calibration, width: int, height: int) -> list[Line]:
     """Observed share over predicted probability; calibrated is the dotted diagonal, a bar is a bin's interval."""
     cells = [[(" ", "")] * width for _ in range(height)]
 
