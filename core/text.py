@@ -18,6 +18,9 @@ _REPLACED = "\ufffd"
 _FOREIGN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+# What joins emoji into one picture, or asks for a wider one: terminals disagree on the cells that it takes then, and
+# some draw it over what stands beside it. Neither can be seen itself.
+_JOINING = str.maketrans("", "", "\u200d\ufe0f")
 _FOLD = re.compile(r" *[\n\t][ \n\t]*")
 
 ELLIPSIS = "…"
@@ -26,16 +29,18 @@ ELLIPSIS = "…"
 def printable(text: str) -> str:
     """The text with control characters as visible stand-ins (`␛` for ESC, `�` where there is no picture).
 
-    Newlines and tabs stay; CRLF becomes a newline, a carriage return alone becomes `␍`.
+    Newlines and tabs stay; CRLF becomes a newline, a carriage return alone becomes `␍`. Joined emoji become their
+    parts.
     """
+    if "\u200d" in text or "\ufe0f" in text:
+        text = text.translate(_JOINING)
     return _FOREIGN.sub(lambda found: _CONTROLS.get(ord(found[0]), _REPLACED), text.replace("\r\n", "\n"))
 
 
 def one_line(text: str, width: int) -> str:
     """The text on one line of at most `width` cells: newlines and tabs folded to a space, `…` where it was cut.
 
-    Wide characters (CJK, emoji) take two cells. Joined emoji count as their parts, because terminals disagree on them:
-    the result may be narrower than `width`, never wider.
+    Wide characters (CJK, emoji) take two cells.
     """
     if width <= 0:
         return ""
@@ -46,7 +51,7 @@ def one_line(text: str, width: int) -> str:
     cut = len(head) < len(text)
     room, last_fit, end = width, 0, 0
     for character in line:
-        room -= 1 if character == "\ufe0f" else get_character_cell_size(character)
+        room -= get_character_cell_size(character)
         if room < 0:
             break
         end += 1

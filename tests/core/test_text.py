@@ -95,3 +95,18 @@ def test_a_huge_text_costs_its_first_line() -> None:
 
 def test_a_tower_of_marks_ends() -> None:
     assert len(one_line("a" + "\u0301" * 100_000, 80)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("👩‍👩‍👧 family", "👩👩👧 family"),
+        ("👩‍❤️‍👨", "👩❤👨"),
+        ("❤️ 1️⃣", "❤ 1⃣"),
+        ("क्\u200dष", "क्ष"),
+    ],
+)
+def test_joined_emoji_become_their_parts(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    # As many cells as its characters take one by one, which is what a terminal is told.
+    assert cell_len(shown) == sum(map(cell_len, shown))
