@@ -157,6 +157,7 @@ class Reader:
         self._judged_key: tuple[object, ...] = ()
         self._stage: int | None = None
         self._results_key: tuple[object, ...] = ()
+        self._results_wait = False  # they were left for the next picture
         self._pace = Pace()
         self._recorder = Recorder()
         self._log: list[Line] = []
@@ -166,13 +167,17 @@ class Reader:
     def close(self) -> None:
         self._db.close()
 
-    def look(self, watch: str | None, *, stage: int | None = None, judge: bool = True) -> Snapshot | None:
+    def look(
+        self, watch: str | None, *, stage: int | None = None, judge: bool = True, results: bool = True
+    ) -> Snapshot | None:
         """The newest picture, or None when nothing changed since the last one.
 
         Args:
             watch: the run whose metrics and log are wanted.
             stage: the one whose results are wanted.
             judge: look at checklists, gates and the engine too. The first picture does without, to be there at once.
+            results: read those of the stage, too. Where they are read for the first time that takes a second, for
+                which charts and log need not wait: such a picture does without, and the next one has them.
         """
         now = self._clock()
         outside = judge and not 0 <= now - self._outside < _OUTSIDE
@@ -181,13 +186,15 @@ class Reader:
         watched = self._last.watched.run.id if self._last.watched else None
         looked_at = (version, watch, stage, engine)
         stands = looked_at == (self._version, watched, self._stage, self._last.engine)
+        stands = stands and not (results and self._results_wait)
         if stands and not outside and (self._last.judged or not judge):
             return None
         new = self._last
         if not stands:
             self._version, self._stage = version, stage
             new = replace(self._runs(new, now), engine=engine, watched=self._watch(watch))
-            new = replace(new, results=self._results(new, stage, watch))
+            self._results_wait = not results and stage is not None
+            new = replace(new, results=self._results(new, stage, watch) if results else new.results)
         if judge:
             new = self._judge(new, force=outside)
         if outside:
@@ -325,12 +332,16 @@ class Poller:
         try:
             reader = Reader(self._workspace, self._clock, self._probe)
             first = True
+            shown: tuple[str | None, int | None] = None, None
             while not self._end.is_set():
-                run_id, stage = self._watched
-                snapshot = reader.look(run_id, stage=stage, judge=not first)
+                run_id, stage = watched = self._watched
+                # What was just chosen is shown at once, and its results when they are read.
+                ahead = first or (watched != shown and stage is not None)
+                snapshot = reader.look(run_id, stage=stage, judge=not first, results=not ahead)
+                shown = watched
                 if snapshot is not None:
                     self._deliver(snapshot)
-                if not first:
+                if not ahead:
                     self._wake.wait(INTERVAL)
                     self._wake.clear()
                 first = False

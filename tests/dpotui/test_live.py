@@ -172,3 +172,18 @@ def test_pace_counts_what_was_seen_and_forgets_pauses(place: Place) -> None:
     assert at(20, 1000.0) is not None
     assert at(30, 1010.0) == pytest.approx(70)
     assert pace.eta(None, 1011.0) is None
+
+
+def test_charts_and_log_need_not_wait_for_results(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int | None] = []
+    monkeypatch.setattr("dpotui.live.read_results", lambda db, workspace, stage, run: asked.append(stage) or ())
+    run = scene.add_run(place.db, "reward", state="finished", step=40, steps=40)
+    ahead = place.reader.look(run, stage=4, results=False)
+    assert ahead is not None
+    assert ahead.watched is not None
+    assert (ahead.watched.run.id, ahead.results, asked) == (run, None, [])
+    after = place.reader.look(run, stage=4)
+    assert after is not None
+    assert after.results is not None
+    assert (after.results.stage, asked) == (4, [4])
+    assert place.reader.look(run, stage=4) is None
