@@ -81,6 +81,15 @@ STAGES = (
     ),
 )
 
+# The stage whose model filters pairs.
+FILTERED_IN = 4
+# The stage in which people vote.
+VOTED_IN = 2
+# The stage in which they vote on the answers of an evaluation.
+COMPARED_IN = 7
+# The stage in which people rate answers.
+RATED_IN = 7
+
 # Of no stage: the machine's.
 CALIBRATE = Action("calibrate", "measuring of batch sizes", "configs/dpo_config.yaml", "dpo")
 

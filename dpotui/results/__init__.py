@@ -32,9 +32,15 @@ class Block:
 # Block or None: called by the thread that polls runs.db, only when something in it changed or another run is looked at.
 # `run` is the one in hand, None where the stage has none. What a person did to a file is a UserError, never a crash.
 PROVIDERS: dict[int, tuple[str, ...]] = {
-    1: ("dpotui.results.capability", "dpotui.results.samples"),
+    1: ("dpotui.results.capability", "dpotui.results.figures", "dpotui.results.samples"),
     4: ("dpotui.results.reward",),
-    7: ("dpotui.results.capability", "dpotui.results.win_rate", "dpotui.results.human", "dpotui.results.samples"),
+    7: (
+        "dpotui.results.capability",
+        "dpotui.results.win_rate",
+        "dpotui.results.figures",
+        "dpotui.results.human",
+        "dpotui.results.samples",
+    ),
 }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from core.store import Database, benchmarks
 from core.store.benchmarks import Result
 from core.store.runs import Run
@@ -61,7 +63,13 @@ def _runs(results: Iterable[Result]) -> str:
 
 
 def _name_width(names: Iterable[str], width: int, rest: int) -> int:
-    return max(9, min(max(len(name) for name in names), width - rest))
+    return max(9, min(max(cell_len(one_line(name, width)) for name in names), width - rest))
+
+
+def _cell(text: str, width: int) -> str:
+    """Foreign text in a column; wide characters take two cells."""
+    shown = one_line(text, width)
+    return shown + " " * (width - cell_len(shown))
 
 
 def _share(value: float | None) -> str:
@@ -94,8 +102,8 @@ def _alone(results: Sequence[Result], width: int) -> list[Sequence[Span]]:
         chance = "—" if one.chance is None else f"{one.chance:.3g}"
         lines.append(
             [
-                (f"{one_line(one.name, name):{name}} ", ""),
-                (f"{one_line(one.metric, 8):8} ", "dim"),
+                (f"{_cell(one.name, name)} ", ""),
+                (f"{_cell(one.metric, 8)} ", "dim"),
                 (f"{_share(one.value):>{_VALUE}} ", "title"),
                 (f"{_between(one.low, one.high, 3):>{_INTERVAL}}  ", "dim"),
                 (f"{one.n:>{_N}}  {_shots(one):>{_SHOTS}}  {chance:>6}", ""),
@@ -128,14 +136,15 @@ def _compared(whole: Retention, width: int) -> list[Sequence[Span]]:
 
 
 def _row(one: Compared, name: int) -> list[Span]:
-    spans: list[Span] = [(f"{one_line(one.name, name):{name}}", "")]
+    spans: list[Span] = [(_cell(one.name, name), "")]
     for result in (one.baseline, one.final):
         low, high = (result.low, result.high) if result is not None else (None, None)
         spans.append((f" {_share(result.value if result is not None else None):>{_VALUE}}", ""))
         spans.append((f" {_between(low, high, 3):>{_INTERVAL}}", "dim"))
     kept = "—" if one.percent is None else f"{one.percent:.1f}%"
     role = "dim" if not one.counts else "bad" if one.critical else "title"
-    spans.append((f" {kept:>7}", role))
+    mark = "✗ " if one.counts and one.critical else ""  # said below in words, and not by colour alone
+    spans.append((f" {mark + kept:>7}", role))
     spans.append((f" {_between(one.low, one.high, 0):>8}", "dim"))
     any_ = one.final or one.baseline
     spans.append((f" {any_.n if any_ is not None else '—':>{_N}} {_shots(any_):>{_SHOTS}}", ""))
@@ -149,7 +158,7 @@ def _mean(whole: Retention, name: int, width: int) -> list[Sequence[Span]]:
         return [[(line, "warn")] for line in wrap(f"retention is UNKNOWN: {whole.withheld}", width)]
     words = f"mean of {len(whole.counted)}, worst {one_line(worst.name, 20)}"
     spans: list[Span] = [
-        (f"{one_line(words, before):{before}}", "title"),
+        (_cell(words, before), "title"),
         (f" {f'{whole.percent:.1f}%':>7}", "title"),
         (f" {_between(whole.low, whole.high, 0):>8}", "dim"),
     ]
@@ -159,7 +168,7 @@ def _mean(whole: Retention, name: int, width: int) -> list[Sequence[Span]]:
 def _notes(told: Iterable[tuple[str, str, str]], width: int) -> list[Sequence[Span]]:
     lines: list[Sequence[Span]] = []
     for name, words, role in told:
-        lines += [[(line, role)] for line in wrap(f"{name}: {words}", width)]
+        lines += [[(line, role)] for line in wrap(f"{one_line(name, 40)}: {words}", width)]
     return lines
 
 
@@ -168,7 +177,7 @@ def _harnesses(results: Sequence[Result], width: int) -> list[Sequence[Span]]:
     by: dict[str, list[str]] = {}
     for one in results:
         words = [str(one.conditions.get(key) or "") for key in ("harness", "version")]
-        by.setdefault(printable(" ".join(words).strip()) or "unknown", []).append(one.name)
+        by.setdefault(one_line(" ".join(words), 40) or "unknown", []).append(one_line(one.name, 24))
     seconds = sum(one.seconds for one in results)
     text = "; ".join(f"{', '.join(names)} by {how}" for how, names in by.items())
     return [[(line, "dim")] for line in wrap(f"{text}; {say.span(seconds)}", width)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
+
 from core.errors import UserError
 from core.store import Database
 from core.store.runs import Run
@@ -61,7 +63,8 @@ def _lines(figures: dict[str, Any], width: int) -> list[Sequence[Span]]:
         rows.append([("at equal length  ", ""), (one_line(f"unknown: {controlled['reason']}", width - 17), "dim")])
     else:
         rows.append(_rate("at equal length", controlled["share"], controlled["low"], controlled["high"], width))
-    counts = f"{figures['wins']} won, {figures['ties']} ties, {figures['losses']} lost"
+    ties = f"{figures['ties']} tie{'' if figures['ties'] == 1 else 's'}"
+    counts = f"{figures['wins']} won, {ties}, {figures['losses']} lost"
     rows.append([(one_line(f"{counts}; sign test p = {figures['p_value']:.3g}", width), "")])
     ours, theirs = figures["mean_characters"]
     rows.append([(one_line(f"mean length {ours:.0f} against {theirs:.0f} characters", width), "")])
@@ -71,7 +74,7 @@ def _lines(figures: dict[str, Any], width: int) -> list[Sequence[Span]]:
     rows += [[(one_line(printable(line), width), "dim")] for line in figures["judge"].get("lines", ())]
     categories = list(figures["categories"].items())
     if categories:
-        rows.append([])
+        rows += [[], [("by category", "dim")]]
     for name, found in categories[:_CATEGORIES]:
         rows.append(
             _rate(one_line(name, 15), found["win_rate"], found["low"], found["high"], width, f" n {found['n']}")
@@ -85,11 +88,11 @@ def _lines(figures: dict[str, Any], width: int) -> list[Sequence[Span]]:
 def _rate(name: str, share: float, low: float, high: float, width: int, beside: str = "") -> list[Span]:
     """A line with a bar in which the interval stands, and the middle is marked."""
     even = low <= 0.5 <= high
-    spans: list[Span] = [(f"{name:15}  ", ""), (f"{100 * share:5.1f} %", "title")]
+    spans: list[Span] = [(name + " " * (17 - cell_len(name)), ""), (f"{100 * share:5.1f} %", "title")]
     spans.append((f" [{100 * low:.1f}, {100 * high:.1f}]{beside}", "dim"))
     if even:
         spans.append(("  not different from 50 %", "warn"))
-    if width - sum(len(text) for text, _ in spans) > _BAR + 3:
+    if width - sum(cell_len(text) for text, _ in spans) > _BAR + 3:
         cells = ["─" if low * _BAR <= at + 0.5 <= high * _BAR else " " for at in range(_BAR)]
         cells[_BAR // 2] = "┼" if cells[_BAR // 2] == "─" else "│"
         cells[min(_BAR - 1, int(share * _BAR))] = "●"

@@ -19,8 +19,10 @@ _GROUPS = (
     ("Data", ("data",)),
     ("Pair", ("pair",)),
     ("Voting", ("vote",)),
+    ("Rating", ("rate",)),
+    ("Filter", ("filter",)),
     ("Report", ("report",)),
-    ("Lists", ("list", "card")),
+    ("Lists", ("list", "card", "results")),
     ("Everywhere", ("app", "screen")),
 )
 

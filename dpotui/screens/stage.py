@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.cells import cell_len
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.reactive import reactive
@@ -14,148 +13,35 @@ from textual.widgets import Input
 
 from core.checklist import Item
 from core.errors import UserError
-from core.store.runs import Run
-from core.text import one_line
-from dpotui import cards, charts, roles, say
+from core.store.runs import LIVE, Run
+from dpotui import cards, charts
 from dpotui.live import Snapshot, Watched
 from dpotui.results import PROVIDERS
-from dpotui.roles import Span
 from dpotui.screens.dialogs import CardScreen
 from dpotui.screens.running import CommandsRuns
 from dpotui.screens.ticking import TicksItems
-from dpotui.stages import ACTIONS, STAGES, Action, Stage
+from dpotui.stages import ACTIONS, COMPARED_IN, FILTERED_IN, RATED_IN, STAGES, VOTED_IN, Action, Stage
 from dpotui.widgets import gates
 from dpotui.widgets.charts import Charts
 from dpotui.widgets.checklist import ChecklistTree
 from dpotui.widgets.find import FindBar
 from dpotui.widgets.gates import GateTable
-from dpotui.widgets.lines import Lines
 from dpotui.widgets.log import Log
 from dpotui.widgets.results import Results
+from dpotui.widgets.stage_head import StageHead
 from dpotui.widgets.table import Table
 
 if TYPE_CHECKING:
     from dpotui.screens.vote import Voting
 
 
-class StageHead(Lines):
-    """Which stage, what can be done, and the run in hand."""
-
-    DEFAULT_CSS = "StageHead { height: 3; }"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._stage = STAGES[0]
-        self._snapshot: Snapshot | None = None
-        self._run: Run | None = None
-
-    def fill(self, stage: Stage, snapshot: Snapshot, run: Run | None) -> None:
-        self._stage, self._snapshot, self._run = stage, snapshot, run
-        self.show()
-
-    def row(self, y: int, width: int) -> Sequence[Span]:
-        if self._snapshot is None:
-            return []
-        return (self._stages, self._action, self._progress)[y](self._snapshot, width)
-
-    def _stages(self, snapshot: Snapshot, width: int) -> list[Span]:
-        counts = {root.stage: snapshot.states[root.id] for root in snapshot.roots if root.stage is not None}
-        spans: list[Span] = []
-        for stage in STAGES:
-            state = counts.get(stage.number)
-            count = f" {state.done}/{state.total}" if state else ""
-            if stage is self._stage:
-                spans.append((f" {stage.number} {stage.title}{count} ", "here"))
-            elif width >= 160:
-                spans.append((f" {stage.number} {one_line(stage.title, 14)}{count} ", "dim"))
-            else:
-                done = state is not None and state.state == "done"
-                spans.append((f" {stage.number}{'✓' if done else ' '} ", "dim"))
-        keys = "[ ] stage "
-        pad = width - sum(cell_len(text) for text, _ in spans) - len(keys)
-        return [*spans, (" " * pad, ""), (keys, "faint")] if pad > 0 else spans
-
-    def _action(self, snapshot: Snapshot, width: int) -> list[Span]:
-        action = self._stage.action
-        if action is None:
-            return [(" " + one_line(self._stage.hint, width - 1), "dim")]
-        spans: list[Span] = [(" g ", "key"), (f"start {action.title}", ""), (f"  {action.config}", "dim")]
-        if self._stage.number == VOTED_IN:
-            spans += [("   a ", "key"), ("vote, blind", ""), ("   d ", "key"), ("data", "")]
-        if self._stage.number == FILTERED_IN:
-            spans += [("   F ", "key"), ("filter pairs", "")]
-            if width >= 90:
-                spans += [("   W ", "key"), ("most wrong", "")]
-        if self._stage.number == COMPARED_IN:
-            spans += [("   a ", "key"), ("vote, blind", ""), ("   l ", "key"), ("lost", "")]
-        if self._stage.number == RATED_IN:
-            spans += [("   h ", "key"), ("rate, blind", "")]
-        return spans
-
-    def _progress(self, snapshot: Snapshot, width: int) -> list[Span]:
-        run = self._run
-        if run is None:
-            return [(" no run of this stage yet", "dim")] if self._stage.kinds else []
-        spans: list[Span] = [(f" {run.id} ", "title"), (one_line(cards.state_words(run), 40), roles.STATES[run.state])]
-        if run.state == "failed":
-            why = f": {run.error or 'no reason was written'}" + (f" Try: {run.hint}" if run.hint else "")
-            return [*spans, (one_line(why, width - sum(len(t) for t, _ in spans) - 1), "bad")]
-        watched = snapshot.watched if snapshot.watched and snapshot.watched.run.id == run.id else None
-        # The status line tells how far the live run has come; what it comes to stands here.
-        if run.steps and (snapshot.live is None or run.id != snapshot.live.id):
-            done, left = say.bar(run.step, run.steps, max(8, min(40, width // 5)))
-            spans += [("  ", ""), (done, "bar"), (left, "faint"), (f" {run.step}/{run.steps}", "")]
-        told = [*_newest(watched), self._answer(watched)] if watched else []
-        for words in told:
-            left_over = width - sum(cell_len(text) for text, _ in spans) - 3
-            if words and left_over > 8:
-                spans.append((f"  {one_line(words, left_over)}", "dim"))
-        return spans
-
-    @staticmethod
-    def _answer(watched: Watched) -> str:
-        """What the engine said to the last command."""
-        if not watched.commands:
-            return ""
-        command = watched.commands[0]
-        if command.obeyed is None:
-            return f"{command.verb} asked {say.clock(command.time)}, waits for the next step"
-        return f"{command.verb}: {command.answer}" if watched.run.state in ("paused", "running", "stopping") else ""
-
-
 # From this width on results have room beside the charts; on a less wide screen they stand under them.
 _BESIDE = 180
 
-# The stage whose model filters pairs.
-FILTERED_IN = 4
-# The stage in which people vote.
-VOTED_IN = 2
-# The stage in which they vote on the answers of an evaluation.
-COMPARED_IN = 7
-# The stage in which people rate answers.
-RATED_IN = 7
-
-# What a run is followed by at a glance.
-_FOLLOWED = (
-    ("loss", "loss", ""),
-    ("rewards/margins", "margin", ""),
-    ("margin", "margin", ""),
-    ("accuracy", "accuracy", ""),
-    ("kl_divergence", "kl", ""),
-    ("kl_guard_actions", "guard", ""),
-    ("eval_perplexity", "perplexity", ""),
-    ("examples_per_second", "", " ex/s"),
-)
-
-
-def _newest(watched: Watched) -> list[str]:
-    """The newest values of the metrics one looks at first."""
-    found = []
-    for name, label, unit in _FOLLOWED:
-        points = watched.series.get(name, ())
-        if points and (watched.run.state in ("running", "paused") or not unit):
-            found.append(f"{label} {say.number(points[-1].mean)}{unit}".strip())
-    return found
+# A gate of the template that stands only where a person gave it a threshold.
+_NO_GATES = {
+    1: "this stage has no gates\n\nquality_thresholds.perplexity.max in configs/eval_config.yaml sets one for it",
+}
 
 
 def _nothing_yet(run: Run) -> str:
@@ -284,6 +170,7 @@ class StageScreen(TicksItems, CommandsRuns):
         if run is None:
             empty = "no run of this stage yet"
             empty += f"\n\ng starts {stage.action.title} from {stage.action.config}" if stage.action else ""
+            empty += "".join(f", and ^t turns to {each.title}" for each in stage.more[:1])
         elif watched is not None:
             empty = _nothing_yet(run)
         chart = self.query_one(Charts)
@@ -302,14 +189,24 @@ class StageScreen(TicksItems, CommandsRuns):
         blocks = found.blocks if found is not None and read else ()
         if read:  # until then the panes stay as they are
             self.set_class(bool(blocks), "-results")
-        self.query_one(Results).fill(blocks, "nothing is measured here yet" if read else "reading …")
+        self.query_one(Results).fill(blocks, self._unmeasured(run) if read else "reading …")
+
+    def _unmeasured(self, run: Run | None) -> str:
+        """What to do where there are no results."""
+        words = "nothing is measured here yet"
+        if run is not None and run.state in LIVE:
+            return f"{words}\n\n{run.id} is at it"
+        # What measures is the last of what can be started here: a baseline is trained before.
+        first, *more = (each for each in (STAGES[self.stage].action, *STAGES[self.stage].more) if each is not None)
+        return f"{words}\n\ng starts {first.title}" + "".join(f", and ^t turns to {each.title}" for each in more)
 
     def _gates(self, snapshot: Snapshot) -> None:
         table = self.query_one(GateTable)
         results = [result for result in snapshot.gates if result.gate.stage == self.stage]
         words = self._finds.get("stage-gates", "").casefold()
         shown = [r for r in results if words in f"{r.verdict} {r.gate.title}".casefold()]
-        empty = (snapshot.problem or "this stage has no gates") if snapshot.judged else "reading …"
+        empty = snapshot.problem or _NO_GATES.get(self.stage, "this stage has no gates: configs/gates.yaml names them")
+        empty = empty if snapshot.judged else "reading …"
         table.fill_gates(shown, snapshot.time, grouped=False, empty=empty)
         table.border_subtitle = gates.tally(results)
 

@@ -18,7 +18,7 @@ from core.store import open_store
 from core.text import printable
 from core.workspace import Workspace
 from dpotui.screens.dialogs import DIALOG_CSS, text
-from dpotui.stages import EVERY_ACTION, Action
+from dpotui.stages import EVERY_ACTION, Action, ConfigKind
 from dpotui.widgets.typed import Typed
 
 if TYPE_CHECKING:
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 
 # Kinds of run that train, and so have memory to be told of.
 _TRAINING = ("sft", "reward", "dpo")
+
+# Keys that are often changed, of each kind of configuration.
+_HINTS: dict[ConfigKind, str] = {
+    "sft": "such as training.max_steps=40 training.learning_rate=1e-4",
+    "reward": "such as training.max_steps=40 training.learning_rate=1e-4",
+    "dpo": "such as training.max_steps=40 training.beta=0.2",
+    "generate": "such as generation.temperature=0.7 model.base_model=models/mine",
+    "judge": "such as data.output_file=data/judged.jsonl",
+    "eval": "such as model.final=outputs/dpo-002 evaluation.seed=7",
+}
 
 # Errors of a configuration that are shown at once; the rest shows when these are mended.
 _ERRORS = 4
@@ -56,12 +66,11 @@ class Start(ModalScreen[str | None]):
         self._warned: tuple[str, str] | None = None
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="box") as box:
-            box.border_subtitle = "enter start · ^t other kind · escape cancel"
+        with Vertical(classes="box"):
             yield text("Configuration, from the workspace", "label")
             yield self._field(self._config, "config")
             yield text("Changed keys", "label")
-            yield self._field(self._overrides, "overrides", "such as training.max_steps=40 training.warmup_steps=4")
+            yield self._field(self._overrides, "overrides", _HINTS[self._action.model])
             yield text("", "summary label")
             yield text("", "memory")
             yield text("", "error")
@@ -76,12 +85,18 @@ class Start(ModalScreen[str | None]):
         self._check()
 
     def _titled(self) -> None:
-        self.query_one(".box").border_title = f"Start: {self._action.title}"
+        box = self.query_one(".box")
+        box.border_title = f"Start: {self._action.title}"
+        box.border_subtitle = f"enter start · ^t {self._next.title} · escape cancel"
+        self.query_one("#overrides", Input).placeholder = _HINTS[self._action.model]
+
+    @property
+    def _next(self) -> Action:
+        return EVERY_ACTION[(EVERY_ACTION.index(self._action) + 1) % len(EVERY_ACTION)]
 
     def action_kind(self) -> None:
         """The next kind, with the configuration it is usually started with."""
-        place = EVERY_ACTION.index(self._action)
-        before, self._action = self._action, EVERY_ACTION[(place + 1) % len(EVERY_ACTION)]
+        before, self._action = self._action, self._next
         field = self.query_one("#config", Input)
         if field.value == before.config:
             field.value = self._action.config
@@ -89,6 +104,9 @@ class Start(ModalScreen[str | None]):
         if changed.value == before.overrides:
             changed.value = self._action.overrides
         self._titled()
+        # What the other kind would have come to is not true of this one.
+        self._show("", "")
+        self._tell_memory("")
         self._check()
 
     @on(Input.Changed)

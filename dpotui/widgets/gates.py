@@ -16,12 +16,12 @@ _COLUMNS = (
     Column("verdict", 7),
     Column("gate"),
     Column("value", 9, "right"),
-    Column("interval", 18, least=110),
+    Column("interval", 18, least=76),
     Column("target", 9, "right"),
     Column("n", 7, "right", least=100),
     Column("run", 14, least=90),
     Column("source", 26, least=170),
-    Column("age", 5, "right"),
+    Column("age", 5, "right", least=90),
     Column("why", 0, least=140),
 )
 NOTHING = "no gates: configs/gates.yaml names them"

@@ -107,3 +107,16 @@ async def test_it_stands_in_stage_7(place: tuple[Workspace, Database]) -> None:
         await app.open_run(run)
         await pilot.press("tab")
         await scene.until(pilot, lambda: "98.6%" in scene.words(app))
+
+
+def test_wide_names_keep_the_columns_and_long_ones_are_cut(place: tuple[Workspace, Database]) -> None:
+    names = ("語" * 30, "👩\u200d👩\u200d👧 family", "b" * 120, "gsm8k")
+    for name in names:
+        add(place, "baseline", name, 60, 100)
+        run = add(place, "final", name, 20, 100)
+    shown = text(capability.read(place[1], place[0], runs.get(place[1], run)))
+    rows = shown[2 : 2 + len(names)]
+    # The right edge of n and shots stands below that of their titles.
+    assert {cell_len(row) for row in [shown[1], *rows]} == {cell_len(shown[1])}
+    assert all(row.endswith("  100     5") for row in rows)
+    assert f"{'b' * 39}…: CRITICAL REGRESSION" in "\n".join(shown)
