@@ -30,9 +30,12 @@ def run(session: Session) -> None:
         for name, benchmark in every.items()
         if benchmark.answer is not None and name not in done
     }
+    unharnessed = _unharnessed(session, [name for name in every if name not in own and name not in done])
     for number, (name, benchmark) in enumerate(every.items()):
         if name in done:
             session.context.log(f"{name}: is measured already")
+            continue
+        if name in unharnessed:
             continue
         # Of what lies there now: what changes while it is measured makes the fact stale.
         inputs = _inputs(session, benchmark)
@@ -49,9 +52,23 @@ def run(session: Session) -> None:
     _retained(session)
 
 
+def _unharnessed(session: Session, names: list[str]) -> list[str]:
+    """Those that cannot be measured because the harness is not here: said once, before a model is loaded."""
+    if not names:
+        return []
+    try:
+        harness.installed()
+    except Unmeasured as reason:
+        are = "is" if len(names) == 1 else "are"
+        session.context.log(f"{', '.join(names)} {are} not measured: {reason}", "warning")
+        for name in names:
+            inputs = _inputs(session, session.config.capability_benchmarks[name])
+            session.record(Fact(items.fact_name(session.prefix, name), None, source=str(reason), inputs=inputs))
+        return names
+    return []
+
+
 def _measure(session: Session, name: str, benchmark: Benchmark, own: Own | None, share: tuple[int, int]) -> Measured:
-    if own is None:
-        harness.installed(name)  # before a model is loaded for nothing
     loaded = session.model()
     answers = session.folder / items.FOLDER / f"{name}.answers.jsonl"
     # What an answer depends on beside the question: a run that goes on with another model asks anew.

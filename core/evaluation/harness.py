@@ -42,7 +42,7 @@ def run(
         Stopped: the run ends here; what was answered is on disk.
     """
     began = time.monotonic()
-    release = installed(name)
+    release = installed()
     session.say(f"{name}: preparing")
     definition = defined(session.context.workspace, benchmark.task or name)
     checked = definition is not None and definition.metadata.check is not None
@@ -109,7 +109,7 @@ def run(
     )
 
 
-def installed(name: str) -> str:
+def installed() -> str:
     """The version of the harness.
 
     Raises:
@@ -118,13 +118,11 @@ def installed(name: str) -> str:
     try:
         release = version("lm_eval")
     except PackageNotFoundError:
-        raise Unmeasured(
-            f"benchmark '{name}' is run by lm-evaluation-harness, which is not installed: {_INSTALL}"
-        ) from None
+        raise Unmeasured(f"lm-evaluation-harness is not installed: {_INSTALL}") from None
     numbers = tuple(int(part) if part.isdigit() else 0 for part in release.split(".")[:3])
     if numbers < _LEAST:
         wanted = ".".join(map(str, _LEAST))
-        raise Unmeasured(f"benchmark '{name}' needs lm-eval {wanted} or later, and {release} is installed: {_INSTALL}")
+        raise Unmeasured(f"lm-eval {wanted} or later is needed, and {release} is installed: {_INSTALL}")
     return release
 
 

@@ -115,6 +115,9 @@ def load(
         raise
     except Exception as error:  # a stranger's files can make mlx-lm and its tokenizers raise anything
         raise UserError(f"{path} cannot be loaded as a language model: {_reason(error)}") from error
+    # Whoever tokenizes cuts to the model's positions, or counts what is too long; transformers cannot know that, and
+    # tells people of errors to come.
+    getattr(tokenizer, "deprecation_warnings", {})["sequence-length-is-longer-than-the-specified-maximum"] = True
     if dtype is not None:
         cast(model, dtype)
     mx.eval(model.parameters())

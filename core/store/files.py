@@ -24,6 +24,7 @@ _MODEL_PATTERNS = (
     "tokenizer*",
     "chat_template*",
     "special_tokens_map.json",
+    "reward_config.json",  # how a reward model is asked
 )
 # What makes a folder without a model the data it is.
 _DATA_PATTERNS = ("*.jsonl", "*.jsonl.gz")

@@ -18,7 +18,7 @@ from core.config import EvalConfig
 from core.engine.client import submit
 from core.errors import UserError
 from core.evaluation import answering, evaluate_run, harness
-from core.evaluation.items import fact_name, measured
+from core.evaluation.items import Unmeasured, fact_name, measured
 from core.evaluation.own_benchmarks import Own, context
 from core.evaluation.own_pattern import Pattern, TooSlow
 from core.models.adapters import add_adapters, save_adapters
@@ -230,17 +230,17 @@ def test_a_run_that_was_ended_gives_the_same_items(place: Place, monkeypatch: py
 def test_what_cannot_be_measured_is_said_once_and_the_others_go_on(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(name: str) -> str:
-        raise UserError(f"benchmark '{name}' needs a harness: pip install 'dpotui[eval]'")
+    def missing() -> str:
+        raise Unmeasured("no harness: pip install 'dpotui[eval]'")
 
     monkeypatch.setattr(harness, "installed", missing)
     slow = {"file": "data/benchmarks/words.jsonl", "answer": "regex", "pattern": "(a|b|ab)*(?=c)", "max_tokens": 4}
-    run = place.evaluated(config({"mmlu": {"num_shots": 5}, "slow": slow, "words": OWN["words"]}))
+    run = place.evaluated(config({"mmlu": {"num_shots": 5}, "slow": slow, "gsm8k": {}, "words": OWN["words"]}))
     found = facts.of_run(place.db, run)
     assert found["sft.mmlu"].value is None
-    assert found["sft.mmlu"].source == "benchmark 'mmlu' needs a harness: pip install 'dpotui[eval]'"
+    assert found["sft.mmlu"].source == found["sft.gsm8k"].source == "no harness: pip install 'dpotui[eval]'"
     assert [line for line in place.said(run) if "mmlu" in line] == [
-        "mmlu is not measured: benchmark 'mmlu' needs a harness: pip install 'dpotui[eval]'"
+        "mmlu, gsm8k are not measured: no harness: pip install 'dpotui[eval]'"
     ]
     assert found["sft.benchmark.words"].value is not None
     assert [result.name for result in benchmarks.of_run(place.db, run)] == ["slow", "words"]

@@ -210,7 +210,7 @@ def test_a_benchmark_of_several_subjects(workspace: Workspace, model: LanguageMo
         best = max(range(4), key=row["logprobs"].__getitem__)
         assert row["answer"] == "ABCD"[best]
         assert row["correct"] == (row["answer"] == row["target"])
-    assert found.conditions["version"] == harness.installed("mmlu")
+    assert found.conditions["version"] == harness.installed()
     assert (found.conditions["shots"], found.conditions["limit"], found.conditions["counts"]) == (1, 3, "acc,none")
 
     # Of two tasks of three items the harness pools what three vary by.
@@ -388,10 +388,10 @@ def test_without_the_harness(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(harness, "version", missing)
     with pytest.raises(Unmeasured, match=r"pip install 'dpotui\[eval\]'"):
-        harness.installed("mmlu")
+        harness.installed()
     monkeypatch.setattr(harness, "version", lambda name: "0.4.9.1")
-    with pytest.raises(Unmeasured, match=r"needs lm-eval 0\.4\.13 or later, and 0\.4\.9\.1"):
-        harness.installed("mmlu")
+    with pytest.raises(Unmeasured, match=r"lm-eval 0\.4\.13 or later is needed, and 0\.4\.9\.1"):
+        harness.installed()
 
 
 def test_the_file_of_items_can_be_written(workspace: Workspace, model: LanguageModel) -> None:

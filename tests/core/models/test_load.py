@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,21 @@ def test_loads_frozen_nothing_and_in_evaluation(folder: Path) -> None:
     assert loaded.config["model_type"] == "llama"
     assert loaded.tokenizer.encode("red")
     assert {str(v.dtype) for _, v in tree_flatten(loaded.model.parameters())} == {"mlx.core.float32"}
+
+
+def test_no_errors_are_foretold_of_texts_that_are_cut_later(folder: Path) -> None:
+    tokenizer = load(folder).tokenizer
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    speaker = logging.getLogger("transformers.tokenization_utils_base")
+    speaker.addHandler(handler)
+    try:
+        tokenizer._tokenizer.model_max_length = 4
+        assert len(tokenizer.encode("red green blue " * 8)) > 4
+    finally:
+        speaker.removeHandler(handler)
+    assert said == []
 
 
 def test_a_type_is_given_to_floating_weights(folder: Path) -> None:

@@ -102,6 +102,9 @@ def test_a_model_folder_has_one_hash_over_what_makes_it_that_model(db: Database,
     first = files.sha256(db, workspace, "models/m")
     (folder / "notes.txt").write_text("does not count")
     assert files.sha256(db, workspace, "models/m") == first
+    (folder / "reward_config.json").write_text('{"apply_chat_template": true}')
+    assert files.sha256(db, workspace, "models/m") != first  # the same weights give other rewards
+    (folder / "reward_config.json").unlink()
     (folder / "model.safetensors").write_bytes(b"Weights")
     assert files.sha256(db, workspace, "models/m") != first
 
