@@ -30,6 +30,7 @@ from core.text import printable
 from core.workspace import Workspace
 from dpotui import theme
 from dpotui.browse.narrowing import EVERYTHING, Narrowing
+from dpotui.cards import reached
 from dpotui.live import Poller, Probe, Snapshot, probe_engine
 from dpotui.notices import notices
 from dpotui.paint import Painted, Painter
@@ -347,7 +348,7 @@ def _farewell(workspace: Workspace, handed_over: list[str], again: str) -> None:
     """Say that a run goes on, and how to come back."""
     with closing(open_store(workspace.database)) as db:
         for run in reversed(runs.listing(db, states=("running", "paused", "stopping", "queued"))):
-            step = f"step {run.step}/{run.steps}"
+            step = f"{'' if run.kind == 'evaluate' else 'step '}{reached(run)}"
             if run.id in handed_over:
                 words = f"goes on in a detached engine from its checkpoint ({step})"
             elif run.state == "queued":

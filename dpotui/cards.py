@@ -29,7 +29,7 @@ def of_item(item: Item, state: ItemState, changes: Sequence[Change], now: float)
     else:
         word = {"done": "done", "open": "open", "partial": "in part"}[state.state]
         by = f" by {state.by}" if state.by else ""
-        when = f", {say.date(state.time)} ({say.age(now, state.time)} ago)" if state.by and state.time else ""
+        when = f", {say.date(state.time)} ({say.ago(now, state.time)})" if state.by and state.time else ""
         entries.append(Entry("state", f"{word}{by}{when}", "good" if state.state == "done" else ""))
     if state.override:
         entries.append(Entry("override", "a person says otherwise than what was measured", "warn"))
@@ -64,7 +64,7 @@ def of_fact(fact: Fact, now: float) -> list[Entry]:
         entries.append(Entry("n", str(fact.n)))
     if fact.run:
         entries.append(Entry("run", fact.run))
-    entries.append(Entry("when", f"{say.date(fact.time)} ({say.age(now, fact.time)} ago)"))
+    entries.append(Entry("when", f"{say.date(fact.time)} ({say.ago(now, fact.time)})"))
     entries += [Entry("source", fact.source)] if fact.source else []
     entries += [Entry("on", f"{path}  {digest[:12]}", "dim") for path, digest in fact.inputs.items()]
     return entries
@@ -76,11 +76,11 @@ def of_gate(result: GateResult, now: float) -> list[Entry]:
         Entry("", f"Stage {gate.stage}  {gate.title}", "title"),
         Entry("verdict", result.verdict, roles.VERDICTS[result.verdict]),
         Entry("value", ("—" if result.value is None else result.shown) + _interval(result.low, result.high)),
-        Entry("target", f"{gate.target}  {gate.unit}".rstrip("% ")),
+        Entry("target", gate.target if gate.unit == "%" else f"{gate.target}  {gate.unit}".rstrip()),
     ]
     entries += [Entry("n", str(result.n))] if result.n is not None else []
     entries += [Entry("run", result.run)] if result.run else []
-    entries += [Entry("when", f"{say.date(result.time)} ({say.age(now, result.time)} ago)")] if result.time else []
+    entries += [Entry("when", f"{say.date(result.time)} ({say.ago(now, result.time)})")] if result.time else []
     entries += [Entry("source", result.source)] if result.source else []
     entries += [Entry("why", result.reason)] if result.reason else []
     return [*entries, Entry("fact", gate.fact, "faint"), Entry("gate", gate.name, "faint")]
@@ -92,8 +92,10 @@ def of_run(watched: Watched, artifacts: Sequence[Artifact], now: float) -> list[
     entries = [Entry("", f"{run.id}{name}", "title"), Entry("state", state_words(run), roles.STATES[run.state])]
     entries += [Entry("error", run.error, "bad")] if run.error else []
     entries += [Entry("try", run.hint, "warn")] if run.hint else []
-    entries += [Entry("step", f"{run.step} of {run.steps}")] if run.steps else []
-    entries.append(Entry("created", f"{say.date(run.created)} ({say.age(now, run.created)} ago)"))
+    if run.steps:
+        whole = run.kind == "evaluate"
+        entries.append(Entry("done", reached(run)) if whole else Entry("step", f"{run.step} of {run.steps}"))
+    entries.append(Entry("created", f"{say.date(run.created)} ({say.ago(now, run.created)})"))
     if run.started:
         entries.append(Entry("took", say.span((run.ended or now) - run.started)))
     entries += [Entry("parent", run.parent)] if run.parent else []
@@ -123,6 +125,13 @@ def of_run(watched: Watched, artifacts: Sequence[Artifact], now: float) -> list[
         entries += [Entry("", f"{path}  {digest[:12]}") for path, digest in run.inputs.items()]
     entries += [BLANK, Entry("", "Configuration", "title"), Entry("", _yaml(run.config), code=True)]
     return entries
+
+
+def reached(run: Run) -> str:
+    """How far a run has come. The steps of an evaluation are shares of its parts, which are of unlike sizes."""
+    if run.kind == "evaluate":
+        return f"{100 * run.step // run.steps}%" if run.steps else ""
+    return f"{run.step}/{run.steps}"
 
 
 def state_words(run: Run) -> str:

@@ -32,7 +32,7 @@ def of_file(file: DataFile, now: float) -> list[Entry]:
     if file.problem:
         entries.append(Entry("problem", file.problem, "bad"))
     if file.checked is not None:
-        entries.append(Entry("checked", f"{say.date(file.checked)} ({say.age(now, file.checked)} ago)"))
+        entries.append(Entry("checked", f"{say.date(file.checked)} ({say.ago(now, file.checked)})"))
     if file.stale:
         entries.append(Entry("STALE", f"{file.stale}: what was measured speaks of other bytes, check it again", "warn"))
     return entries

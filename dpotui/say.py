@@ -59,6 +59,12 @@ def age(now: float, moment: float | None) -> str:
     return "now"
 
 
+def ago(now: float, moment: float) -> str:
+    """The same in a sentence: just now, 5 m ago."""
+    told = age(now, moment)
+    return "just now" if told == "now" else f"{told} ago"
+
+
 def value(amount: float | None, unit: str = "") -> str:
     if amount is None:
         return "—"

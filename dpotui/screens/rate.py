@@ -200,7 +200,8 @@ class RateScreen(ModalScreen[None]):
             rows.append((f"  and {len(found) - _PEOPLE:,} more people", "dim"))
         rows.append(("", ""))
         if session.passed:
-            rows.append((f"  r asks what was passed over in {session.passed:,} answers again", ""))
+            answers = f"{session.passed:,} answer{'' if session.passed == 1 else 's'}"
+            rows.append((f"  r asks what was passed over in {answers} again", ""))
         rows += [
             ("  u takes back the last mark", ""),
             ("  w writes the qualitative assessment of stage 7, from the notes", ""),
@@ -301,7 +302,9 @@ class RateScreen(ModalScreen[None]):
             assess(bench.db, bench.workspace, source, values[0], bench.who)
             bench.written()
 
-        field = Field("Qualitative assessment, in a sentence or two", written or "", "empty takes it back")
+        field = Field(
+            "Qualitative assessment, in a sentence or two", written or "", "empty takes it back" if written else ""
+        )
         self.app.push_screen(Ask("Qualitative assessment", words if notes else "There are no notes.", [field], submit))
 
     def action_keys(self) -> None:

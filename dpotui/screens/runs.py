@@ -116,7 +116,7 @@ def _searched(run: Run) -> str:
 def _row(run: Run, snapshot: Snapshot) -> Row:
     progress = "".join(say.bar(run.step, run.steps, 16)) if run.steps else ""
     took = say.span((run.ended or snapshot.time) - run.started) if run.started else ""
-    step = f"{run.step}/{run.steps}" if run.steps else ""
+    step = cards.reached(run) if run.steps else ""
     return Row(
         run.id,
         (

@@ -44,10 +44,12 @@ _NO_GATES = {
 }
 
 
-def _nothing_yet(run: Run) -> str:
+def _nothing_yet(run: Run, live: Run | None) -> str:
     """What a run that has written no metrics says of itself."""
     if run.state == "queued":
-        return f"{run.id} waits in the queue: it starts when the run before it has ended"
+        if live is None or live.id == run.id:
+            return f"{run.id} waits for the engine, which takes it up in a moment"
+        return f"{run.id} waits in the queue: it starts when {live.id} has ended"
     if run.error:
         hint = f"\n\ntry: {run.hint}" if run.hint else ""
         return f"{run.id} failed: {run.error}{hint}\n\nthe log has more; g starts another run, r resumes this one"
@@ -160,19 +162,19 @@ class StageScreen(TicksItems, CommandsRuns):
             state = snapshot.states[root.id]
             self.checklist.border_subtitle = f"{state.done}/{state.total}"
         watched = snapshot.watched if snapshot.watched and run and snapshot.watched.run.id == run.id else None
-        self._run(stage, run, watched)
+        self._run(stage, run, watched, snapshot.live)
         self._results(snapshot, run)
         self._gates(snapshot)
         self.refresh_bindings()
 
-    def _run(self, stage: Stage, run: Run | None, watched: Watched | None) -> None:
+    def _run(self, stage: Stage, run: Run | None, watched: Watched | None, live: Run | None) -> None:
         empty = "reading …"
         if run is None:
             empty = "no run of this stage yet"
             empty += f"\n\ng starts {stage.action.title} from {stage.action.config}" if stage.action else ""
             empty += "".join(f", and ^t turns to {each.title}" for each in stage.more[:1])
         elif watched is not None:
-            empty = _nothing_yet(run)
+            empty = _nothing_yet(run, live)
         chart = self.query_one(Charts)
         chart.fill(charts.plots(watched) if watched else [], empty)
         chart.border_subtitle = run.id if run else ""

@@ -24,7 +24,6 @@ _FOLLOWED = (
     ("kl_guard_actions", "guard", ""),
     ("eval_perplexity", "perplexity", ""),
     ("examples_per_second", "", " ex/s"),
-    ("items_per_second", "", " items/s"),
 )
 
 
@@ -90,19 +89,24 @@ class StageHead(Lines):
         run = self._run
         if run is None:
             return [(" no run of this stage yet", "dim")] if self._stage.kinds else []
-        spans: list[Span] = [(f" {run.id} ", "title"), (one_line(cards.state_words(run), 40), roles.STATES[run.state])]
+        watched = snapshot.watched if snapshot.watched and snapshot.watched.run.id == run.id else None
+        told = [words for words in (*_newest(watched), self._answer(watched)) if words] if watched else []
+        # An evaluation has no loss to tell of, but says itself how fast it goes and how long it will take.
+        room = 40 if told else width - cell_len(run.id) - 3
+        spans: list[Span] = [
+            (f" {run.id} ", "title"),
+            (one_line(cards.state_words(run), room), roles.STATES[run.state]),
+        ]
         if run.state == "failed":
             why = f": {run.error or 'no reason was written'}" + (f" Try: {run.hint}" if run.hint else "")
             return [*spans, (one_line(why, width - sum(len(t) for t, _ in spans) - 1), "bad")]
-        watched = snapshot.watched if snapshot.watched and snapshot.watched.run.id == run.id else None
         # The status line tells how far the live run has come; what it comes to stands here.
         if run.steps and (snapshot.live is None or run.id != snapshot.live.id):
             done, left = say.bar(run.step, run.steps, max(8, min(40, width // 5)))
-            spans += [("  ", ""), (done, "bar"), (left, "faint"), (f" {run.step}/{run.steps}", "")]
-        told = [*_newest(watched), self._answer(watched)] if watched else []
+            spans += [("  ", ""), (done, "bar"), (left, "faint"), (f" {cards.reached(run)}", "")]
         for words in told:
             left_over = width - sum(cell_len(text) for text, _ in spans) - 3
-            if words and left_over > 8:
+            if left_over > 8:
                 spans.append((f"  {one_line(words, left_over)}", "dim"))
         return spans
 

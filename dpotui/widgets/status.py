@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
+from core.store.runs import Run
 from core.text import one_line
-from dpotui import roles, say
+from dpotui import cards, roles, say
 from dpotui.live import Engine, Snapshot
 from dpotui.roles import Span
 from dpotui.stages import STAGES
@@ -50,6 +51,8 @@ class Status(Lines):
         if live is None:
             return [*spans, ("  no run", "dim")]
         spans += [("  ", ""), (live.id, "title"), (" ● " if live.state == "running" else " ", "live")]
+        if live.kind == "evaluate" and live.state == "running" and live.phase:
+            return [*spans, *_part(live)]
         word = one_line(live.phase, 20) if live.state == "running" and live.phase else live.state
         spans.append((word, roles.STATES[live.state]))
         if live.steps > 0:
@@ -60,6 +63,18 @@ class Status(Lines):
         if snapshot.eta is not None:
             spans.append((f"  eta {say.span(snapshot.eta)}", ""))
         return spans
+
+
+def _part(live: Run) -> list[Span]:
+    """What an evaluation is at. Its parts are of unlike sizes: what is left is known of the one in hand only, and the
+    run says it itself, as "zoo_facts: answers 17/128, 2.58 items/s, ETA 0:00:43"."""
+    word, _, pace = live.phase.partition(", ")
+    spans: list[Span] = [(one_line(word, 30), roles.STATES[live.state])]
+    if live.steps:
+        spans.append((f"  {cards.reached(live)}", ""))
+    if " ETA " in pace:
+        spans.append((f"  part eta {one_line(pace.rpartition(' ')[2], 8)}", ""))
+    return spans
 
 
 def engine_words(engine: Engine) -> Span:

@@ -74,7 +74,9 @@ def test_both_and_what_is_left(place: tuple[Workspace, Database]) -> None:
     shown = text(capability.read(place[1], place[0], runs.get(place[1], run)))
     assert shown[0].startswith("Capability, evaluate-004, evaluate-005, evaluate-006 against evaluate-001")
     rows = {line.split()[0]: line.split() for line in shown[2:6]}
-    assert rows["mmlu"][:6] == ["mmlu", "0.700", ".604–.781", "0.500", ".404–.596", "71.4%"]
+    # A regression is marked, not only coloured.
+    assert rows["mmlu"][:6] == ["mmlu", "0.700", ".604–.781", "0.500", ".404–.596", "✗"]
+    assert rows["mmlu"][6] == "71.4%"
     assert rows["gsm8k"][5:] == ["100.0%", "100–100", "100", "5"]
     assert rows["humaneval"][5] == "—"
     assert rows["mean"][:6] == ["mean", "of", "2,", "worst", "mmlu", "85.7%"]

@@ -129,3 +129,44 @@ async def test_where_nothing_is_measured_it_says_so(empty: Scene, provider: Prov
         await app.open_stage(STAGE)
         await pilot.press("tab", "tab")
         await scene.until(pilot, lambda: "nothing is measured here yet" in scene.words(app))
+
+
+async def test_an_evaluation_tells_its_share_its_pace_and_its_time_left(empty: Scene) -> None:
+    phase = "zoo_facts: answers 42/128, 40.9 items/s, ETA 0:00:02"
+    run = scene.add_run(empty.db, "evaluate", state="running", step=16, steps=600, phase=phase)
+    async with scene.bench(empty.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await app.open_run(run)
+        await scene.until(pilot, lambda: "ETA 0:00:02" in scene.words(app))
+        # 600 is no number of items.
+        assert "2%" in scene.words(app)
+        assert "600" not in scene.words(app)
+        # Nothing is extrapolated from one part to the others, which are of unlike sizes.
+        assert "answers 42/128  2%  part eta 0:00:02" in scene.words(app)
+        assert scene.words(app).count(" eta ") == 1
+
+
+async def test_a_queued_run_says_what_it_waits_for(empty: Scene) -> None:
+    run = scene.add_run(empty.db, "reward", state="queued")
+    async with scene.bench(empty.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await app.open_run(run)
+        await scene.until(pilot, lambda: "waits for the engine" in scene.words(app))
+    first = scene.add_run(empty.db, "sft", state="running", step=1, steps=10)
+    async with scene.bench(empty.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await app.open_run(run)
+        await scene.until(pilot, lambda: f"starts when {first} has ended" in scene.words(app))
+
+
+@pytest.mark.parametrize(
+    ("stage", "told"),
+    [(1, "evaluation of the baseline"), (4, "g starts reward model training"), (7, "g starts evaluation of the final")],
+)
+async def test_an_empty_pane_says_what_measures(empty: Scene, stage: int, told: str) -> None:
+    async with scene.bench(empty.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await app.open_stage(stage)
+        await pilot.press("tab", "tab")
+        await scene.until(pilot, lambda: "nothing is measured here yet" in scene.words(app))
+        assert told in scene.words(app).split("nothing is measured here yet")[1]
