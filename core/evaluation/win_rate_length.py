@@ -70,6 +70,10 @@ def length_controlled(outcomes: Sequence[float], lengths: Sequence[tuple[int, in
     spread = float(delta.std(ddof=1))
     if spread == 0:
         return _none(n, "the lengths differ by the same everywhere: their part cannot be told from the rest")
+    if delta.min() > 0 or delta.max() < 0:
+        return _none(
+            n, f"{'the policy' if delta.min() > 0 else 'the baseline'}'s answer is always the longer one: {_UNSEEN}"
+        )
     x = np.stack([np.ones(n), np.tanh(delta / spread)], axis=1)
     beta = np.zeros(2)
     for _ in range(_STEPS):
@@ -98,6 +102,7 @@ def length_controlled(outcomes: Sequence[float], lengths: Sequence[tuple[int, in
     return Controlled(middle, low, high, effect, effect - float(half[1]), effect + float(half[1]), n)
 
 
+_UNSEEN = "what equal length would bring was not seen"
 _SEPARATED = "one side wins (almost) always, or lengths alone decide: the regression has no finite answer"
 
 

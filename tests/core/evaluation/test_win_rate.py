@@ -94,6 +94,8 @@ def test_a_judge_that_likes_length_alone_finds_no_better_model() -> None:
         ([1.0] * 40, [(n, 1) for n in range(40)], "no finite answer"),
         ([float(n > 20) for n in range(40)], [(n, 20) for n in range(40)], "no finite answer"),
         ([0.0, 1.0] * 10, [(5, 5)] * 20, "lengths differ by the same"),
+        ([0.5, 1.0] * 10, [(40 + n, 5) for n in range(20)], "the policy's answer is always the longer one"),
+        ([0.5, 0.0, 1.0, 0.0] * 5, [(5, 6 + n) for n in range(20)], "the baseline's answer is always the longer one"),
     ],
 )
 def test_what_cannot_be_controlled_is_not(outcomes: list[float], lengths: list[tuple[int, int]], reason: str) -> None:
