@@ -1,6 +1,6 @@
 """Configurations: models of the YAML files, a reader that answers for every line, and what a machine makes of them."""
 
-from core.config.document import Document, parse, read
+from core.config.document import Document, parse, read, standing
 from core.config.dpo import DPOConfig
 from core.config.evaluate import EvalConfig
 from core.config.generate import GenerateConfig
@@ -35,6 +35,7 @@ __all__ = [
     "plan",
     "plan_for",
     "read",
+    "standing",
     "this_platform",
     "validate",
 ]

@@ -38,12 +38,21 @@ class Document:
         return self.lines.get(path, 1)
 
 
+def standing(path: Path) -> Path:
+    """A configuration's file, or where it is not there the Python file of that name: eval_config.py."""
+    python = path.with_suffix(".py")
+    return python if path.suffix == ".yaml" and not path.exists() and python.is_file() else path
+
+
 def read(path: Path) -> Document:
     """Read a YAML file whose top is a mapping, or a Python file that assigns one (`core.config.literal`).
+
+    Where the YAML file is not there, one with its name and `.py` is read in its place.
 
     Raises:
         UserError: no file, not UTF-8, not YAML, too large; one line with the line number where there is one.
     """
+    path = standing(path)
     name = printable(str(path))
     try:
         info = path.stat()

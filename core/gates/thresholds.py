@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from core.config import Document, read, validate
+from core.config import Document, read, standing, validate
 from core.config.models import Number, Section, Text, Whole
 from core.errors import UserError
 from core.text import one_line, printable
@@ -144,7 +144,7 @@ def load_gates(
                 problems.append(f"{where}: stage {gate.stage} has another gate '{name}': name it otherwise")
             found.append(gate)
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError("\n".join(dict.fromkeys(problems)))  # a missing file is one, however many refer to it
     return found
 
 
@@ -228,7 +228,7 @@ def _document(
     """The file that a threshold refers to, or what stands for it; an empty one where it need not be there."""
     if reference.file in own:
         return Document("the run's configuration", dict(own[reference.file]))
-    if reference.optional and not (folder / reference.file).exists():
+    if reference.optional and not standing(folder / reference.file).exists():
         return Document(reference.file, {})
     return other(folder / reference.file)
 

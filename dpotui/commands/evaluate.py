@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from core.config import EvalConfig, load_config
+from core.config import EvalConfig, load_config, standing
 from core.engine.client import reap, submit
 from core.errors import UserError
 from core.store import Database, open_store, runs
@@ -17,7 +17,9 @@ from dpotui.commands.launch import launch, launch_options, refuse_both, requeue,
 
 
 @click.command("evaluate")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Default: configs/eval_config.yaml.")
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), help="Default: configs/eval_config.yaml, else .py."
+)
 @click.option("--baseline", is_flag=True, help="Measure the model that DPO starts from, not the final one.")
 @click.option("--only", "parts", multiple=True, metavar="PART", help="Only this part; may be given several times.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: evaluation.seed=7")
@@ -65,7 +67,7 @@ def command(
     if resume is not None:
         run = requeue(db, resume, "evaluate", anew=bool(given) or config_path is not None)
     else:
-        path = config_path.absolute() if config_path is not None else workspace.configs / "eval_config.yaml"
+        path = config_path.absolute() if config_path is not None else standing(workspace.configs / "eval_config.yaml")
         config = load_config(path, EvalConfig, given)
         from core.evaluation import consent
 

@@ -98,6 +98,22 @@ def test_a_runs_own_thresholds_of_benchmarks_make_its_gates(workspace: Workspace
     assert not {"eval.benchmark.none", "eval.mmlu"} & set(found)
 
 
+def test_thresholds_stand_in_the_python_form_where_that_is_all_there_is(workspace: Workspace) -> None:
+    old = workspace.configs / "eval_config.yaml"
+    before = {gate.fact: gate.threshold for gate in load_gates(workspace)}
+    text = repr(load_config(old, EvalConfig).model_dump(mode="json"))
+    (workspace.configs / "eval_config.py").write_text(
+        "EVALUATION_CONFIG = " + text.replace("'min': 0.95", "'min': 0.9")
+    )
+    assert {gate.fact: gate.threshold for gate in load_gates(workspace)} == before  # the YAML file counts
+    old.unlink()
+    assert {gate.fact: gate.threshold for gate in load_gates(workspace)} == {**before, "eval.retention": 90.0}
+    (workspace.configs / "eval_config.py").unlink()
+    with pytest.raises(UserError) as raised:
+        load_gates(workspace)
+    assert str(raised.value) == f"{old} does not exist: name a YAML file"
+
+
 @pytest.mark.parametrize(
     ("entry", "sentence"),
     [
