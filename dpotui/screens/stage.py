@@ -86,14 +86,13 @@ class StageScreen(TicksItems, CommandsRuns):
         &.-wide #checklist { row-span: 3; }
         #results { display: none; }
         &.-narrow #results.-shown { display: block; }
-    }
-    StageScreen.-results {
-        &.-wide #results { display: block; }
-        &.-wide > #panes { grid-size: 2 4; grid-rows: 4fr 4fr 2fr 2fr; }
-        &.-wide #checklist { row-span: 4; }
-        &.-wide.-beside > #panes { grid-size: 3 3; grid-columns: 2fr 3fr 5fr; grid-rows: 5fr 2fr 2fr; }
-        &.-wide.-beside #checklist { row-span: 3; }
-        &.-wide.-beside #stage-gates, &.-wide.-beside #log { column-span: 2; }
+        &.-wide > #panes.-results { grid-size: 2 4; grid-rows: 4fr 4fr 2fr 2fr; }
+        &.-wide > #panes.-results > #results { display: block; }
+        &.-wide > #panes.-results > #checklist { row-span: 4; }
+        &.-wide.-beside > #panes.-results { grid-size: 3 3; grid-columns: 2fr 3fr 5fr; grid-rows: 5fr 2fr 2fr; }
+        &.-wide.-beside > #panes.-results > #checklist { row-span: 3; }
+        &.-wide.-beside > #panes.-results > #stage-gates { column-span: 2; }
+        &.-wide.-beside > #panes.-results > #log { column-span: 2; }
     }
     """
 
@@ -121,6 +120,7 @@ class StageScreen(TicksItems, CommandsRuns):
     def on_resize(self) -> None:
         self.set_class(self.size.width >= _BESIDE, "-beside")
         super().on_resize()
+        self.refresh_all()
 
     def show_run(self, run: Run) -> None:
         """Turn to the stage of a run, with this run in hand."""
@@ -184,14 +184,20 @@ class StageScreen(TicksItems, CommandsRuns):
 
     def _results(self, snapshot: Snapshot, run: Run | None) -> None:
         if self.stage not in PROVIDERS:
-            self.remove_class("-results")
+            self._with_results(False)
             return
         found, of = snapshot.results, run.id if run else None
         read = found is not None and (found.stage, found.run) == (self.stage, of)
         blocks = found.blocks if found is not None and read else ()
         if read:  # until then the panes stay as they are
-            self.set_class(bool(blocks), "-results")
+            self._with_results(bool(blocks))
         self.query_one(Results).fill(blocks, self._unmeasured(run) if read else "reading …")
+
+    def _with_results(self, there: bool) -> None:
+        """A place for them beside or under the charts. On a narrow screen one pane is seen at a time, and the rules
+        of style need not be gone through: that takes longer than a key may."""
+        if self.wide:
+            self.query_one("#panes").set_class(there, "-results")
 
     def _unmeasured(self, run: Run | None) -> str:
         """What to do where there are no results."""

@@ -170,3 +170,20 @@ async def test_an_empty_pane_says_what_measures(empty: Scene, stage: int, told: 
         await pilot.press("tab", "tab")
         await scene.until(pilot, lambda: "nothing is measured here yet" in scene.words(app))
         assert told in scene.words(app).split("nothing is measured here yet")[1]
+
+
+async def test_a_screen_that_grows_makes_room_for_results(empty: Scene, provider: Provider) -> None:
+    measure(empty)
+    async with scene.bench(empty.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await app.open_stage(STAGE)
+        await scene.settled(pilot)
+        # One pane is seen at a time: turning the stage goes through no rules of style there.
+        assert not app.screen.query_one("#panes").has_class("-results")
+        await pilot.resize_terminal(200, 60)
+        await scene.until(pilot, lambda: "71.5 at" in scene.words(app))
+        assert app.screen.query_one("#results").display
+        await pilot.resize_terminal(80, 24)
+        await scene.until(pilot, lambda: "71.5 at" not in scene.words(app))
+        await pilot.press("tab", "tab")
+        await scene.until(pilot, lambda: "71.5 at" in scene.words(app))
