@@ -59,6 +59,9 @@ def run(context: Context) -> None:
         write_model=write_model,
     )
     outcome = fit(objective, plan_of(config), context, folder)
+    # What follows is of this model, and need not be what the last step showed.
+    why = "which has the lowest loss on the validation pairs" if outcome.eligible else "the last one"
+    context.log(f"{outcome.best.name} is handed over, {why}")
     scored = score_both(context, config, loaded, outcome, (train, validation))
     write_scores(context, folder, scored)
     found = summarize(config, scored)

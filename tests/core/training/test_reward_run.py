@@ -113,6 +113,8 @@ def test_what_a_run_leaves(place: tuple[Workspace, Database], adapter: str) -> N
     assert noted["validation_accuracy"] == found["reward.validation_accuracy"].value / 100
     assert (noted["run"], noted["train_pairs"], noted["validation_pairs"]) == (run.id, 30, 10)
     assert math.isfinite(noted["train_margin"])
+    told_of = [line.text for line in log.lines(db, run.id) if "handed over" in line.text]
+    assert told_of == [f"{noted['best']} is handed over, which has the lowest loss on the validation pairs"]
     for path in (*(space.root / "outputs").rglob("*"), *(space.checkpoints / "reward").rglob("*")):
         assert path.stat().st_mode & 0o077 == 0, path
     kept = {artifact.kind for artifact in artifacts.of_run(db, run.id)}
