@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from core.config import Document, read, standing, validate
+from core.config import RUN_CONFIGS, Document, read, standing, validate
 from core.config.models import Number, Section, Text, Whole
 from core.errors import UserError
 from core.text import one_line, printable
@@ -249,12 +249,24 @@ def _referred(
     if value is None:
         if reference.optional:
             return None
+        value = _default(reference.file, path)
+    if value is None:
         raise UserError(f"{where}: {document.name} has no key {printable(reference.key)}")
     only = Document(document.name, {"threshold": value}, {("threshold",): document.line(path)})
     try:
         return _product(validate(only, _Threshold, ()).threshold, reference.times)
     except UserError:
         raise UserError(f"{document.where(path)}: {printable(reference.key)}: must be a number") from None
+
+
+def _default(file: str, path: tuple[str, ...]) -> Any:
+    """What a run takes where its configuration leaves a key out; None where it may not be left out."""
+    model = RUN_CONFIGS.get(file.removesuffix("_config.yaml"))
+    field = None if model is None else model.model_fields.get(path[0])
+    value = None if field is None or field.is_required() else field.get_default(call_default_factory=True)
+    for part in path[1:]:
+        value = getattr(value, part, None)
+    return value
 
 
 def _product(number: float, times: float) -> float:

@@ -508,3 +508,19 @@ def test_a_configuration_that_lacks_targets_is_said(checkpoint: Path, config: di
     (checkpoint / "training_metrics.json").write_text('{"kl_divergence": 0.08}')
     with pytest.raises(UserError, match=r"constraints\.kl_target"):
         check_quality_gates(checkpoint, config)
+
+
+def test_what_a_configuration_may_leave_out_is_judged_as_a_run_takes_it(workspace: Workspace) -> None:
+    path = workspace.configs / "eval_config.yaml"
+    text = path.read_text()
+    path.write_text(text[: text.index("quality_thresholds:")] + text[text.index("compute:") :])
+    assert "quality_thresholds" not in path.read_text()
+    load_config(path, EvalConfig)
+    assert load_gates(workspace) == load_gates()
+    retention = next(gate for gate in load_gates(workspace) if gate.name == "capability_retention")
+    assert retention.threshold == 95
+    # What a run has to have stays an error.
+    path = workspace.configs / "dpo_config.yaml"
+    path.write_text(path.read_text().replace("  kl_target:", "  other:"))
+    with pytest.raises(UserError, match=r"dpo_config\.yaml has no key constraints\.kl_target"):
+        load_gates(workspace)
