@@ -164,7 +164,7 @@ def _keep(db: Database, workspace: Workspace, run: Run, kind: str, name: str) ->
 def _facts(run: Run, figures: dict[str, Any], inputs: dict[str, str]) -> tuple[Fact, Fact]:
     now, n = time.time(), figures["n"]
     if figures["unknown"] or not n:
-        why = figures["unknown"] or "the judge decided none of the comparisons: " + _reasons(figures["undecided"])
+        why = figures["unknown"] or "the judge decided none of the comparisons: " + _why_none(figures["undecided"])
         return (
             Fact(RATE, None, "%", run=run.id, time=now, n=n, source=why, inputs=inputs),
             Fact(CONTROLLED, None, "%", run=run.id, time=now, n=n, source=why, inputs=inputs),
@@ -227,12 +227,25 @@ def _reasons(undecided: dict[str, int]) -> str:
     return ", ".join(f"{number} {_WHY.get(why, why)}" for why, number in undecided.items()) or "there is none"
 
 
+# What to do where a judge decided nothing, for the commonest reason.
+_MENDS = {
+    "unparseable": "verdicts.jsonl has its words; raise max_tokens, set verdict: likelihood, or name another judge",
+    "too_long": "raise max_input_tokens if the judge's model has more positions, or name another judge",
+    "refused": "verdicts.jsonl has its words; name another judge",
+}
+
+
+def _why_none(undecided: dict[str, int]) -> str:
+    mend = _MENDS.get(max(undecided, key=undecided.__getitem__)) if undecided else None
+    return _reasons(undecided) + (f": {mend}" if mend else "")
+
+
 def lines(figures: dict[str, Any]) -> list[str]:
     """Sentences for the log and the command line."""
     if figures["unknown"]:
         return [figures["unknown"]]
     if not figures["n"]:
-        return [f"win rate unknown: {_reasons(figures['undecided'])}"]
+        return [f"win rate unknown: {_why_none(figures['undecided'])}"]
     said = [f"win rate {share_words(figures, 'win_rate')}: {sentence(figures)}"]
     told = figures["length_controlled"]
     if told["share"] is None:

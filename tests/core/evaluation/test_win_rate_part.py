@@ -320,7 +320,7 @@ def test_a_judge_that_says_nothing_leaves_the_rate_unknown(place: Place) -> None
     unread = found["undecided"]["unparseable"]
     assert unread > 5
     assert (fact.value, found["n"], found["undecided"]) == (None, 0, {"unparseable": unread})
-    assert f"{unread} without a readable verdict" in fact.source
+    assert f"{unread} without a readable verdict: verdicts.jsonl has its words; raise max_tokens" in fact.source
 
 
 def test_likelihoods_of_a_model_here_and_equal_models(place: Place) -> None:
