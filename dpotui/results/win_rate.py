@@ -114,7 +114,7 @@ async def open_lost(bench: Workbench, run: Run | None) -> None:
         bench.say(str(error), "error")
         return
     if figures is None or not figures["n"]:
-        bench.say("no win rate was measured here yet", "warning")
+        bench.say("no win rate was measured here yet: g starts an evaluation", "warning")
     else:
         bench.say("no comparison was lost")
 

@@ -17,6 +17,7 @@ from core.errors import UserError
 from core.report import Checked, Report, Sources, build, decide, verify, written
 from core.report.decision import unmet
 from core.report.save import save, usual
+from core.report.success import Criterion
 from core.store import open_store
 from core.store.decisions import CHOICES, Choice
 from core.text import one_line
@@ -38,7 +39,7 @@ class Read(NamedTuple):
     """The report of one moment."""
 
     report: Report
-    unmet: tuple[str, ...]
+    unmet: tuple[str, ...]  # in words
     key: tuple[object, ...]
 
 
@@ -58,7 +59,15 @@ def read(workspace: Workspace) -> Read:
     key = _key(workspace)
     with closing(open_store(workspace.database)) as db:
         sources = Sources(db, workspace)
-        return Read(build(sources), tuple(unmet(sources.criteria)), key)
+        return Read(build(sources), _in_words(sources.criteria), key)
+
+
+def _in_words(criteria: Sequence[Criterion]) -> tuple[str, ...]:
+    """What is not met: gates by their titles, items of the checklist by their number."""
+    open_ = [each for each in criteria if not each.met]
+    gates = [f"{each.title} ({each.verdict})" for each in open_ if each.name.startswith("gate.")]
+    items = len(open_) - len(gates)
+    return (*gates, *([f"{items} item{'' if items == 1 else 's'} of the checklist"] if items else []))
 
 
 def write(workspace: Workspace, who: str) -> tuple[list[Path], list[str]]:
@@ -333,7 +342,7 @@ class ReportScreen(ModeScreen):
             return
         words = "What becomes of this model? Your name, the time and the criteria as they stand are kept with it."
         if read.unmet:
-            words += f"\n\nNot met: {', '.join(read.unmet)}."
+            words += f"\n\nNot met: {', '.join(read.unmet)}. The report lists them."
         fields = [Field("Decision: " + ", ".join(CHOICES), hint="one of the three"), Field("Why")]
         self.app.push_screen(Ask("Decide", words, fields, _Deciding(self)), self._decided)
 
@@ -356,10 +365,13 @@ class _Deciding:
         if not note:
             raise UserError("say why: the note stands in the report")
         bench = self._bench
-        left = tuple(unmet(Sources(bench.db, bench.workspace).criteria)) if choice == "deploy" else ()
+        criteria = Sources(bench.db, bench.workspace).criteria if choice == "deploy" else []
+        left = tuple(unmet(criteria))
         if left and self._named != left:
             self._named = left
-            raise UserError(f"not met: {', '.join(left)}. Enter again deploys against them, in your name")
+            raise UserError(
+                f"not met: {', '.join(_in_words(criteria))}. Enter again deploys against them, in your name"
+            )
         made: Choice = next(each for each in CHOICES if each == choice)
         _, said = decide(bench.db, bench.workspace, made, note, bench.who, left)
         bench.say(f"decided: {choice}")

@@ -40,7 +40,7 @@ _BESIDE = 180
 
 # A gate of the template that stands only where a person gave it a threshold.
 _NO_GATES = {
-    1: "this stage has no gates\n\nquality_thresholds.perplexity.max in configs/eval_config.yaml sets one for it",
+    1: "no gates here\n\nquality_thresholds.perplexity.max in configs/eval_config.yaml gives perplexity a threshold",
 }
 
 
@@ -316,9 +316,14 @@ class StageScreen(TicksItems, CommandsRuns):
         self.app.push_screen(VoteStart(), chosen)
 
     def action_rate(self) -> None:
+        from core.evaluation.ratings.source import has_answers, newest
         from dpotui.screens.rate import RateScreen, Rating
 
-        self.app.push_screen(RateScreen(Rating(run=self.run_in_hand())))
+        run, bench = self.run_in_hand(), self.bench
+        if not (run and has_answers(bench.db, bench.workspace, run)) and newest(bench.db, bench.workspace) is None:
+            bench.say("there are no answers to rate yet: g starts an evaluation", "warning")
+            return
+        self.app.push_screen(RateScreen(Rating(run=run)))
 
     async def action_wrong(self) -> None:
         from dpotui.results import reward

@@ -187,3 +187,21 @@ async def test_a_screen_that_grows_makes_room_for_results(empty: Scene, provider
         await scene.until(pilot, lambda: "71.5 at" not in scene.words(app))
         await pilot.press("tab", "tab")
         await scene.until(pilot, lambda: "71.5 at" in scene.words(app))
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("h", "there are no answers to rate yet: g starts an evaluation"),
+        ("a", "there are no answers to vote on yet: g starts an evaluation"),
+        ("l", "no win rate was measured here yet: g starts an evaluation"),
+    ],
+)
+async def test_a_key_that_has_nothing_to_show_says_what_comes_before_it(empty: Scene, key: str, told: str) -> None:
+    async with scene.bench(empty.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await app.open_stage(7)
+        await scene.settled(pilot)
+        await pilot.press(key)
+        await scene.until(pilot, lambda: told in scene.told(app))
+        assert not app.screen.is_modal
