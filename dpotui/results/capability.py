@@ -14,6 +14,7 @@ from core.text import one_line, printable
 from core.workspace import Workspace
 from dpotui import say
 from dpotui.results import Block
+from dpotui.results.subject import of_another
 from dpotui.roles import Span
 from dpotui.wrap import wrap
 
@@ -43,7 +44,12 @@ def read(db: Database, workspace: Workspace, run: Run | None) -> Block | None:
         return Block(title, lambda width: _alone(baseline, width))
     whole = _retention(db, workspace, [*final, *baseline])
     against = f" against {_runs(baseline)}" if baseline else ""
-    return Block(f"Capability, {_runs(final)}{against}", lambda width: _compared(whole, width))
+    other = of_another(db, run, final[-1].run)
+    return Block(f"Capability, {_runs(final)}{against}", lambda width: [*_said(other, width), *_compared(whole, width)])
+
+
+def _said(other: str | None, width: int) -> list[Sequence[Span]]:
+    return [[(line, "warn")] for line in wrap(other, width)] if other else []
 
 
 def _retention(db: Database, workspace: Workspace, results: Sequence[Result]) -> Retention:

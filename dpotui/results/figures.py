@@ -14,6 +14,7 @@ from core.workspace import Workspace
 from dpotui import say
 from dpotui.results import Block
 from dpotui.results.capability import BASELINE
+from dpotui.results.subject import of_another
 from dpotui.roles import Span
 from dpotui.wrap import wrap
 
@@ -36,7 +37,13 @@ def read(db: Database, workspace: Workspace, run: Run | None) -> Block | None:
     if not found or (names is _FINAL and all(known.name == "sft.perplexity" for _, known in found)):
         return None
     title = "Perplexity" if all("perplexity" in known.name for _, known in found) else "Perplexity and held-out pairs"
-    return Block(title, lambda width: _lines(found, width))
+    # The baseline's stands beside that of each final model.
+    shown = next((known.run for _, known in found if known.name.startswith("eval.")), None)
+    other = of_another(db, run, shown)
+    return Block(
+        title,
+        lambda width: [*([[(line, "warn")] for line in wrap(other, width)] if other else []), *_lines(found, width)],
+    )
 
 
 def _lines(found: Sequence[tuple[str, Fact]], width: int) -> list[Sequence[Span]]:

@@ -17,6 +17,7 @@ from core.store.runs import Run
 from core.text import one_line
 from core.workspace import Workspace
 from dpotui.results import Block
+from dpotui.results.subject import of_another
 from dpotui.roles import Span
 from dpotui.wrap import wrap
 
@@ -55,7 +56,13 @@ def read(db: Database, workspace: Workspace, run: Run | None) -> Block | None:
     name, path = found
     samples, total = _samples(path)
     of = f" (the first {len(samples)} of {total})" if total > len(samples) else ""
-    return Block(f"Samples of {name}{of}", lambda width: _lines(samples, width))
+    other = of_another(db, run, name)
+
+    def lines(width: int) -> list[Sequence[Span]]:
+        said = [[(line, "warn")] for line in wrap(other, width)] if other else []
+        return [*said, *_lines(samples, width)]
+
+    return Block(f"Samples of {name}{of}", lines)
 
 
 def _folder(db: Database, workspace: Workspace, run: Run) -> tuple[str, Path] | None:

@@ -81,3 +81,18 @@ def test_what_is_unknown_says_why_and_foreign_text_is_text(place: tuple[Workspac
     assert "\x1b" not in whole
     assert "\u202e" not in whole
     assert "unknown" in whole.replace("\n", " ")
+
+
+def test_results_of_another_model_are_not_passed_off_as_those_of_the_run(place: tuple[Workspace, Database]) -> None:
+    workspace, db = place
+
+    def evaluated(model: str) -> str:
+        run = runs.create(db, "evaluate", config={"evaluation": {"subject": "final"}, "model": {"final": model}})
+        return run.id
+
+    first, second, third = evaluated("outputs/a"), evaluated("outputs/b"), evaluated("outputs/a/")
+    facts.record(db, Fact("eval.perplexity", 2.5, run=first, n=10, source="rows"))
+    other = shown(figures.read(db, workspace, runs.get(db, second)))
+    assert "of outputs/a: another model than outputs/b, which evaluate-002 evaluates" in " ".join(other[1:3])
+    for same in (first, third):
+        assert "another model" not in " ".join(shown(figures.read(db, workspace, runs.get(db, same))))
