@@ -31,9 +31,9 @@ _TRAINING = ("sft", "reward", "dpo")
 
 # Keys that are often changed, of each kind of configuration.
 _HINTS: dict[ConfigKind, str] = {
-    "sft": "such as training.max_steps=40 training.learning_rate=1e-4",
-    "reward": "such as training.max_steps=40 training.learning_rate=1e-4",
-    "dpo": "such as training.max_steps=40 training.beta=0.2",
+    "sft": "such as training.max_steps=40 training.warmup_steps=4",
+    "reward": "such as training.max_steps=40 training.warmup_steps=4",
+    "dpo": "such as training.max_steps=40 training.warmup_steps=4",
     "generate": "such as generation.temperature=0.7 model.base_model=models/mine",
     "judge": "such as data.output_file=data/judged.jsonl",
     "eval": "such as model.final=outputs/dpo-002 evaluation.seed=7",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.widgets import Input
 
+from core.config import RUN_CONFIGS, load_config
 from core.engine import client
 from core.store import commands, runs
 from core.workspace import Workspace
+from dpotui.screens.start import _HINTS
+from dpotui.stages import EVERY_ACTION, Action
 from tests.dpotui import scene
 from tests.dpotui.screens.conftest import Scene
 
@@ -133,3 +137,13 @@ async def test_a_run_that_ends_is_told(busy: Scene) -> None:
         runs.update(busy.db, RUN, state="failed", error="out of memory", ended=scene.NOW)
         await scene.until(pilot, lambda: f"{RUN} failed: out of memory" in scene.told(app))
     assert told == ["bell"]
+
+
+@pytest.mark.parametrize("action", EVERY_ACTION, ids=lambda action: f"{action.kind} {action.overrides}".strip())
+def test_keys_that_are_proposed_are_keys_of_that_configuration(action: Action, tmp_path: Path) -> None:
+    workspace, db = scene.workspace(tmp_path)
+    db.close()
+    proposed = _HINTS[action.model].removeprefix("such as ").split()
+    assert proposed
+    overrides = [*action.overrides.split(), *proposed]
+    load_config(workspace.path(action.config), RUN_CONFIGS[action.model], overrides)
