@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import UserError
-from core.workspace import Workspace
+from core.workspace import Workspace, path_from
 
 # A header names every tensor of a file; that of the largest models takes a few megabytes.
 _LONGEST_HEADER = 100_000_000
@@ -143,7 +143,7 @@ def read_shape(folder: Path) -> ModelShape:
         base = _read_json(adapter).get("model")
         if not isinstance(base, str):
             raise UserError(f"{adapter} names no model that the adapter stands on")
-        folder = Path(base)
+        folder = path_from(folder, base)
     files = sorted(folder.glob("model*.safetensors"))
     stamps = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
     return _read_shape(folder, stamps)

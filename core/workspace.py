@@ -92,6 +92,26 @@ def is_workspace(folder: Path) -> bool:
     return (folder / "configs").is_dir() and (folder / DATABASE).is_file()
 
 
+def name_from(folder: Path, path: Path) -> str:
+    """How a file in `folder` names `path`, so that a workspace that is copied or moved goes on with what is its own.
+
+    By its place in the workspace that holds both; else in full.
+    """
+    root = _around(folder)
+    path = path.resolve()
+    return str(path.relative_to(root)) if root is not None and path.is_relative_to(root) else str(path)
+
+
+def path_from(folder: Path, name: str) -> Path:
+    """What a file in `folder` means by a name that `name_from` gave it."""
+    return (_around(folder) or folder) / name
+
+
+def _around(folder: Path) -> Path | None:
+    whole = folder.resolve()
+    return next((found for found in (whole, *whole.parents) if is_workspace(found)), None)
+
+
 def open_workspace(folder: Path) -> Workspace:
     """The workspace in `folder`, or in the nearest folder above it that is one."""
     start = folder.expanduser().absolute()

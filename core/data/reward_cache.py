@@ -12,7 +12,7 @@ from typing import NamedTuple
 from core.data.pairs import Pair
 from core.errors import UserError
 from core.text import printable
-from core.workspace import private_folder
+from core.workspace import path_from, private_folder
 
 SETTINGS = "reward_config.json"  # of a folder that 'dpotui train reward' wrote
 _FILES = ("*.safetensors", "*.json", "tokenizer*", "chat_template*")
@@ -138,4 +138,4 @@ def base_of(folder: Path) -> Path | None:
     except (OSError, ValueError, RecursionError):
         return None
     base = settings.get("base_model") if isinstance(settings, dict) else None
-    return Path(base) if isinstance(base, str) and "\0" not in base else None
+    return path_from(folder, base) if isinstance(base, str) and "\0" not in base else None

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,11 @@ def _figures(rows: Sequence[Compared], counted: Sequence[Compared]) -> dict[str,
     }
 
 
+def tally(found: Mapping[str, Any]) -> str:
+    """'77 won, 1 tie, 50 lost'."""
+    return f"{found['wins']} won, {found['ties']} tie{'' if found['ties'] == 1 else 's'}, {found['losses']} lost"
+
+
 def _counted(found: Count) -> dict[str, Any]:
     low, high = found.interval or (None, None)
     return {**asdict(found), "n": found.n, "win_rate": found.share, "low": low, "high": high}
@@ -187,13 +192,14 @@ def sentence(figures: dict[str, Any]) -> str:
     asked = figures["asked"]
     told = (
         f"{printable(asked['policy'])} against {printable(asked['baseline'])} on {figures['n']} prompts of"
-        f" {printable(asked['test_set'])}: {figures['wins']} won, {figures['ties']} ties, {figures['losses']} lost"
+        f" {printable(asked['test_set'])}: {tally(figures)}"
         f" {printable(figures['judge']['by'])}; sign test p = {figures['p_value']:.3g}"
     )
     if same_as_even((figures["low"], figures["high"])):
         told += "; not different from 50 %"
     if figures["identical"] or figures["empty"]:
-        both = [f"{figures['identical']} identical answers are ties"] if figures["identical"] else []
+        same = figures["identical"]
+        both = [f"{same} identical {'answer is a tie' if same == 1 else 'answers are ties'}"] if same else []
         both += [f"{figures['empty']} decided by an empty answer"] if figures["empty"] else []
         told += f"; {', '.join(both)}"
     if figures["undecided"]:
@@ -255,7 +261,7 @@ def lines(figures: dict[str, Any]) -> list[str]:
     said += [printable(line) for line in figures["judge"].get("lines", ())]
     for name, found in list(figures["categories"].items())[:_SHOWN]:
         same = ", not different from 50 %" if same_as_even((found["low"], found["high"])) else ""
-        counts = f"{found['wins']} won, {found['ties']} ties, {found['losses']} lost{same}"
+        counts = f"{tally(found)}{same}"
         said.append(f"{one_line(name, 40)}: {share_words(found, 'win_rate')}, {counts}")
     if len(figures["categories"]) > _SHOWN:
         said.append(f"and {len(figures['categories']) - _SHOWN} more categories: {FIGURES}")

@@ -19,6 +19,7 @@ from core.config.models import Adapter
 from core.errors import UserError
 from core.models.adapter_layers import take_over
 from core.models.fusing import fuse as fuse
+from core.workspace import name_from
 
 # What mlx-lm makes adapters for.
 _ADAPTABLE = (
@@ -194,7 +195,7 @@ def save_adapters(model: nn.Module, adapter: Adapter, base: Path, folder: Path) 
     mx.save_safetensors(str(folder / "adapters.safetensors"), adapter_weights(model))
     config = {
         "fine_tune_type": adapter.type,
-        "model": str(base),
+        "model": name_from(folder, base),
         "num_layers": adapter.num_layers,
         "lora_parameters": lora_parameters(adapter),
     }

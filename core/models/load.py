@@ -20,7 +20,7 @@ from core.errors import UserError
 from core.model_folder import read_config as read_config
 from core.models.adapters import fuse
 from core.models.rope_names import older_names
-from core.workspace import Workspace
+from core.workspace import Workspace, path_from
 
 Classes = Callable[..., tuple[type, type]]
 
@@ -152,11 +152,11 @@ def adapted(path: Path) -> Path | None:
         base = json.loads(file.read_text("utf-8")).get("model")
     except (ValueError, AttributeError) as error:
         raise UserError(f"{file} cannot be read: {error}") from None
-    if not isinstance(base, str) or not (Path(base) / "config.json").is_file():
+    if not isinstance(base, str) or not (path_from(path, base) / "config.json").is_file():
         raise UserError(
             f"{file}: the model it was trained on ({base!r}) is not a model folder here: edit 'model' in it"
         )
-    return Path(base)
+    return path_from(path, base)
 
 
 def _load_adapted(

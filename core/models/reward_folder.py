@@ -20,6 +20,7 @@ from core.errors import UserError
 from core.models.adapters import save_adapters
 from core.models.load import LanguageModel, load, read_config
 from core.models.reward_head import RewardModel, new_score, padding, width
+from core.workspace import name_from, path_from
 
 SETTINGS = "reward_config.json"
 HEAD = "reward_head.safetensors"
@@ -134,7 +135,7 @@ def save_reward(loaded: LoadedReward, adapter: Adapter, folder: Path) -> None:
         _save_whole(loaded, folder)
     else:
         base = loaded.path.resolve()
-        settings = settings.model_copy(update={"base_model": str(base)})
+        settings = settings.model_copy(update={"base_model": name_from(folder, base)})
         save_adapters(loaded.model.language_model, adapter, base, folder)
         mx.save_safetensors(str(folder / HEAD), {_SCORE: loaded.model.score.weight})
     text = json.dumps(settings.model_dump(mode="json"), indent=2, ensure_ascii=False)
@@ -160,7 +161,7 @@ def _on_its_base(path: Path, settings: RewardSettings, dtype: mx.Dtype | None, t
     lacking = [name for name in _ADAPTERS if not (path / name).is_file()]
     if lacking:
         raise UserError(f"{path} has no {', '.join(lacking)}: a reward model on {settings.base_model} needs it")
-    base = Path(str(settings.base_model))
+    base = path_from(path, str(settings.base_model))
     if not base.is_dir():
         raise UserError(f"{path / SETTINGS}: its model ({str(base)!r}) is not a folder here: edit base_model")
     score = _read_head(path / HEAD)

@@ -90,8 +90,6 @@ Place = tuple[Workspace, Database]
 def place(made: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setenv("JUDGE_KEY", KEY)
     shutil.copytree(made.root, tmp_path / "w")
-    file = tmp_path / "w/outputs/dpo/adapter_config.json"
-    file.write_text(file.read_text().replace(str(made.root), str(tmp_path / "w")))
     space = open_workspace(tmp_path / "w")
     db = open_store(space.database)
     yield space, db

@@ -366,7 +366,7 @@ def test_a_policy_that_is_itself_an_adapter(tiny_workspace: tuple[Workspace, Dat
     second = space.path(run.output_dir or "")
     assert second != first
     written = json.loads((second / "adapter_config.json").read_text("utf-8"))
-    assert Path(written["model"]) == second / "base"
+    assert written["model"] == "outputs/second/base"
     pairs = space.data / "pairs_val.jsonl"
     ours = score(second / "base", second, pairs, batch_size=4)
     theirs = score(first, None, pairs, batch_size=4)
