@@ -124,7 +124,7 @@ def test_checklist_items_fill_themselves(finished: Finished) -> None:
     said = finished[1].stdout.split("Checklist items that filled themselves")[1]
     assert "[-] Stage 2: Preference Data Generation  11/13" in said
     assert "[x] Stage 3: Model Initialization  8/8" in said
-    assert "[-] Stage 4: Preference Modeling  8/9" in said
+    assert "[x] Stage 4: Preference Modeling  8/9" in said
     assert re.search(r"^\[-\] Stage 7: Evaluation & Monitoring  7/15$", said, re.M)
     assert re.search(r"^  \[x\] Pair count: 1536 \(target ≥1000\)  PASS  by fact$", said, re.M)
 

@@ -73,7 +73,6 @@ def test_export_fills_boxes_and_blanks(bench: Bench) -> None:
         "- [x] MMLU score: 0.45",
         "- [x] Capability retention calculated:",
         "- [x] Retention rate: 97.8 % (target ≥95%)",
-        "- [x] Training data loaded (preference pairs)",
         "- [x] Training accuracy: 72% (target ≥70%)",
         "- [ ] Qualitative assessment: fluent",
     }
