@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.color import Color
 from textual.strip import Strip
 from textual.widget import Widget
 
 from core.text import printable
 
-# Words and marks carry the meaning; a role only helps the eye.
-_STYLES = {
-    "dim": "color: $dim;",
-    "faint": "color: $faint;",
-    "title": "text-style: bold;",
-    "key": "color: $accent; text-style: bold;",
-    "accent": "color: $accent;",
-    "good": "color: $success;",
-    "bad": "color: $error; text-style: bold;",
-    "warn": "color: $warning;",
-    "live": "color: $success; text-style: bold;",
-    "hit": "background: $warning; color: $background; text-style: bold underline;",
-    "mark": "background: $primary; color: $background; text-style: bold;",
-    "differs": "text-style: bold underline;",
-    "here": "background: $panel; text-style: bold;",
-    "cursor": "background: $block-cursor-background;",
-    "cursor-idle": "background: $panel;",
-    "bar": "color: $primary;",
-    "axis": "color: $faint;",
-    "raw": "color: $faint;",
-    "limit": "color: $warning;",
-    "empty": "color: $dim;",
-    "line0": "color: $primary;",
-    "line1": "color: $accent;",
-    "line2": "color: $success;",
-    "line3": "color: $warning;",
-    "line4": "color: $secondary;",
-    "line5": "color: $error;",
-}
 
-CLASSES = {f"role--{name}" for name in _STYLES}
+class Look(NamedTuple):
+    """Colours are variables of the theme; "" leaves what lies beneath. `text` is bold, underline or both."""
+
+    color: str = ""
+    background: str = ""
+    text: str = ""
+
+
+# Words and marks carry the meaning; a role only helps the eye. These are no component classes of Textual's: it would
+# look through its rules for each of them, in each widget, whenever the focus moves.
+_LOOKS = {
+    "dim": Look("dim"),
+    "faint": Look("faint"),
+    "title": Look(text="bold"),
+    "key": Look("accent", text="bold"),
+    "accent": Look("accent"),
+    "good": Look("success"),
+    "bad": Look("error", text="bold"),
+    "warn": Look("warning"),
+    "live": Look("success", text="bold"),
+    "hit": Look("background", background="warning", text="bold underline"),
+    "mark": Look("background", background="primary", text="bold"),
+    "differs": Look(text="bold underline"),
+    "here": Look(background="panel", text="bold"),
+    "cursor": Look(background="block-cursor-background"),
+    "cursor-idle": Look(background="panel"),
+    "bar": Look("primary"),
+    "axis": Look("faint"),
+    "raw": Look("faint"),
+    "limit": Look("warning"),
+    "empty": Look("dim"),
+    "line0": Look("primary"),
+    "line1": Look("accent"),
+    "line2": Look("success"),
+    "line3": Look("warning"),
+    "line4": Look("secondary"),
+    "line5": Look("error"),
+}
 
 Span = tuple[str, str]  # text and role; "" is the plain style of the widget
 
@@ -56,11 +66,6 @@ STATES = {
     "failed": "bad",
     "interrupted": "warn",
 }
-
-
-def css(widget: str) -> str:
-    """The style sheet of a widget that paints by role."""
-    return "\n".join(f"{widget} > .role--{name} {{ {style} }}" for name, style in _STYLES.items())
 
 
 def plain(text: str) -> str:
@@ -90,12 +95,15 @@ class Palette:
     def style(self, role: str) -> Style:
         """A role's own part of the style, without the background it is laid on."""
         if role not in self._known:
-            self._known[role] = (
-                self._widget.get_component_rich_style(f"role--{role}", partial=True) if role else Style.null()
-            )
+            self._known[role] = _style(_LOOKS[role], self._widget.app.theme_variables) if role else Style.null()
         return self._known[role]
 
     def strip(self, spans: Iterable[Span], width: int, base: Style) -> Strip:
         """A line of exactly `width` cells."""
         segments = [Segment(plain(text), base + self.style(role)) for text, role in spans if text]
         return Strip(segments).adjust_cell_length(width, base)
+
+
+def _style(look: Look, variables: Mapping[str, str]) -> Style:
+    color, background = (Color.parse(variables[name]).rich_color if name else None for name in look[:2])
+    return Style(color=color, bgcolor=background) + Style.parse(look.text)

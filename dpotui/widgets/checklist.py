@@ -27,17 +27,15 @@ FILTERS = ("all", "open", "failing")
 
 
 class ChecklistTree(Tree[Item]):
-    COMPONENT_CLASSES = roles.CLASSES
-    DEFAULT_CSS = f"""
-    ChecklistTree {{
+    DEFAULT_CSS = """
+    ChecklistTree {
         background: $background; padding: 0; scrollbar-size-vertical: 1; overflow-x: hidden;
         background-tint: $background 0%;
-        &:focus {{ background-tint: $background 0%; }}
-        & > .tree--cursor {{ background: $panel; text-style: none; }}
-        &:focus > .tree--cursor {{ background: $block-cursor-background; color: $foreground; text-style: none; }}
-        & > .tree--highlight-line {{ background: $background; }}
-    }}
-    {roles.css("ChecklistTree")}
+        &:focus { background-tint: $background 0%; }
+        & > .tree--cursor { background: $panel; text-style: none; }
+        &:focus > .tree--cursor { background: $block-cursor-background; color: $foreground; text-style: none; }
+        & > .tree--highlight-line { background: $background; }
+    }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "ask('tick')", "Tick", id="item.tick"),

@@ -11,7 +11,6 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from dpotui import roles
 from dpotui.roles import Palette, Span
 from dpotui.wrap import wrap
 
@@ -26,11 +25,7 @@ class Lines(Widget, can_focus=False):
     Textual a line more in a log is a new layout of the whole screen.
     """
 
-    COMPONENT_CLASSES = roles.CLASSES
-    DEFAULT_CSS = f"""
-    Lines {{ background: $background; height: 1fr; }}
-    {roles.css("Lines")}
-    """
+    DEFAULT_CSS = "Lines { background: $background; height: 1fr; }"
 
     # Lines at the top of the window that stay when the content is scrolled.
     FIXED = 0
