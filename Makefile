@@ -9,7 +9,7 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 STAMP := .venv/.installed
-# The tests also want lm-evaluation-harness, which is 320 MB with all it needs; the demo does without.
+# The tests also want lm-evaluation-harness, which is 256 MB with all it needs; the demo does without.
 EVAL_STAMP := .venv/.installed-eval
 
 # The stamp holds the folder it was made in: an environment that was moved, or whose Python is gone, is made anew.
