@@ -48,6 +48,11 @@ def span(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute:02d}:{second:02d}"
 
 
+def minutes(amount: float) -> str:
+    """How long a person still needs: '40 min', '1.7 h'."""
+    return f"{amount:.0f} min" if amount < 90 else f"{amount / 60:.1f} h"
+
+
 def age(now: float, moment: float | None) -> str:
     """How long ago something was: now, 5 m, 3 h, 2 d."""
     if not moment:

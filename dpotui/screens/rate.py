@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.screen import ModalScreen
 
-from core.data.votes import GUIDELINES
 from core.errors import UserError
 from core.evaluation.ratings.assessment import assess, standing
 from core.evaluation.ratings.scores import record_facts
@@ -28,13 +25,10 @@ from core.store.votes import voter
 from core.text import one_line, printable
 from dpotui.roles import Span
 from dpotui.screens.dialogs import Ask, Field
-from dpotui.screens.keys import keys_screen
+from dpotui.screens.opinion import OpinionScreen
 from dpotui.screens.rate_lines import RateFoot, RateHead, RateSide, digits, mark_of
 from dpotui.screens.rate_text import RateText
-from dpotui.screens.vote import Guidelines, card_of
-from dpotui.widgets.card import Entry
 from dpotui.widgets.footer import Keys
-from dpotui.wrap import wrap
 
 if TYPE_CHECKING:
     from dpotui.app import Workbench
@@ -58,8 +52,8 @@ class Rating:
     run: Run | None = None
 
 
-class RateScreen(ModalScreen[None]):
-    """Over the workbench, all of the screen. `leaves_program`: the person came for nothing else."""
+class RateScreen(OpinionScreen[Session]):
+    GUIDED = "what raters are to look at"
 
     DEFAULT_CSS = """
     RateScreen {
@@ -98,14 +92,9 @@ class RateScreen(ModalScreen[None]):
     def __init__(
         self, rating: Rating, *, leaves_program: bool = False, clock: Callable[[], float] | None = None
     ) -> None:
-        super().__init__()
-        self._rating, self._leaves_program, self._clock = rating, leaves_program, clock
+        super().__init__(leaves_program, clock)
+        self._rating = rating
         self._source: Source | None = None
-        self.session: Session | None = None
-
-    @property
-    def _bench(self) -> Workbench:
-        return cast("Workbench", self.app)
 
     def compose(self) -> ComposeResult:
         yield RateHead()
@@ -166,10 +155,6 @@ class RateScreen(ModalScreen[None]):
         bad = source.catalogue().bad
         self._show(f"{bad:,} rows cannot be read and are left out" if bad else "")
 
-    def _tell(self, words: str) -> None:
-        lines = wrap(words, max(20, self.size.width - 4))
-        self.query_one(RateText).tell([("", ""), *((f"  {line}", "empty") for line in lines)])
-
     # The answer in hand
 
     def _show(self, words: str = "") -> None:
@@ -222,17 +207,6 @@ class RateScreen(ModalScreen[None]):
             return session is not None and session.key is not None
         return True
 
-    def _act(self, act: Callable[[Session], str | None]) -> None:
-        """What changes the session; what a person can mend is said."""
-        if self.session is None:
-            return
-        try:
-            words = act(self.session)
-        except (UserError, sqlite3.Error) as error:
-            self._bench.say(f"not saved: {error}" if isinstance(error, sqlite3.Error) else str(error), "error")
-            words = None
-        self._show(words or "")
-
     def action_mark(self, key: str) -> None:
         def give(session: Session) -> str | None:
             mark = mark_of(key, session.source.bounds)
@@ -257,38 +231,6 @@ class RateScreen(ModalScreen[None]):
     def action_choose(self, by: int) -> None:
         self._act(lambda session: session.choose(by))
 
-    def action_prompt(self) -> None:
-        self.query_one(RateText).toggle_prompt()
-
-    def action_move(self, by: int) -> None:
-        self.query_one(RateText).move(by)
-
-    def action_page(self, by: int) -> None:
-        self.query_one(RateText).page_by(by)
-
-    # Notes, guidelines, keys
-
-    def action_note(self) -> None:
-        text = self.query_one(RateText)
-        text.note = self.session.note if self.session else ""
-        self._show_note(text.note)
-
-    def _show_note(self, typed: str | None) -> None:
-        self.query_one(RateFoot).type_note(typed)
-
-    def _noted(self, text: str, kept: bool | None) -> None:
-        self._show_note(text if kept is None else None)
-        if kept:
-            self._act(lambda session: session.take_note(text))
-
-    def action_guidelines(self) -> None:
-        path = self._bench.workspace.path(GUIDELINES)
-        try:
-            entries = card_of(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError):
-            entries = [Entry("", f"{GUIDELINES} cannot be read: write there what raters are to look at.")]
-        self.app.push_screen(Guidelines("Guidelines", entries))
-
     def action_assess(self) -> None:
         """The value of the checklist's item, with the notes as its evidence."""
         source, bench = self._source, self._bench
@@ -306,9 +248,6 @@ class RateScreen(ModalScreen[None]):
             "Qualitative assessment, in a sentence or two", written or "", "empty takes it back" if written else ""
         )
         self.app.push_screen(Ask("Qualitative assessment", words if notes else "There are no notes.", [field], submit))
-
-    def action_keys(self) -> None:
-        self.app.push_screen(keys_screen(self.active_bindings.values()))
 
     # Leaving
 

@@ -11,9 +11,8 @@ from core.text import one_line
 from dpotui import say
 from dpotui.roles import Span
 from dpotui.widgets.lines import Lines
+from dpotui.widgets.noted import NoteFoot
 from dpotui.wrap import wrap
-
-_HINT = "enter keeps · esc does not "
 
 
 def digits(bounds: tuple[int, int]) -> str:
@@ -56,30 +55,15 @@ class RateHead(Lines):
             right += [(done, "bar"), (rest, "faint"), ("  ", "")]
         right.append((f"{session.done:,} of {session.total:,} answers", "title"))
         if session.rate and session.done < session.total:
-            right.append((f"  {session.rate:.0f} marks a minute, {_minutes(session.minutes_left or 0)} left", "dim"))
+            right.append((f"  {session.rate:.0f} marks a minute, {say.minutes(session.minutes_left or 0)} left", "dim"))
         pad = width - sum(cell_len(text) for text, _ in [*left, *right]) - 1
         return [*left, (" " * max(1, pad), ""), *right]
 
 
-class RateFoot(Lines):
+class RateFoot(NoteFoot[Session]):
     """The criteria with the marks of the answer in hand; its note, and what was done last."""
 
     DEFAULT_CSS = "RateFoot { height: 2; background: $panel; }"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._session: Session | None = None
-        self._words = ""
-        self._typed: str | None = None
-
-    def fill(self, session: Session, words: str = "") -> None:
-        self._session, self._words = session, words
-        self.show()
-
-    def type_note(self, typed: str | None) -> None:
-        """Show a note as it is typed; None when that is over."""
-        self._typed = typed
-        self.show()
 
     def row(self, y: int, width: int) -> Sequence[Span]:
         session = self._session
@@ -101,11 +85,7 @@ class RateFoot(Lines):
 
     def _note(self, session: Session, width: int) -> Sequence[Span]:
         if self._typed is not None:
-            room = max(8, width - len(_HINT) - 8)
-            # The end of a long one is what is being written.
-            shown = one_line(self._typed[-room:], room) + (" " if self._typed.endswith(" ") else "")
-            pad = width - 7 - cell_len(shown) - len(_HINT)
-            return [(" note ", "key"), (shown, ""), ("▏", "accent"), (" " * max(0, pad), ""), (_HINT, "dim")]
+            return self.typed(self._typed, width)
         note = one_line(session.note, max(8, width // 2)) if session.note else "–"
         spans: list[Span] = [(" n", "key"), (" note ", "dim"), (note, "" if session.note else "dim")]
         room = width - sum(cell_len(text) for text, _ in spans) - 3
@@ -165,7 +145,3 @@ def _mark(session: Session, criterion: str) -> Span:
         return ("–", "dim")
     mark = session.marks[criterion]
     return ("n/a", "dim") if mark is None else (str(mark), "title")
-
-
-def _minutes(minutes: float) -> str:
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

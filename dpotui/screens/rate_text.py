@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len
-from textual import events
 from textual.geometry import Size
 
 from core.data.messages import Text
@@ -16,7 +15,6 @@ from dpotui.widgets.noted import NotedLines
 
 # Longer lines are hard to follow.
 _LONGEST_LINE = 120
-_WHEEL = 3
 _EMPTY = "(the answer is empty)"
 
 
@@ -129,14 +127,6 @@ class RateText(NotedLines):
             return ""
         read = shown.read_to(self._at + self._seen_rows - 1)
         return f"to {100 * read:.0f} %" if read < 1 else "end"
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        event.stop()
-        self.move(_WHEEL)
-
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        event.stop()
-        self.move(-_WHEEL)
 
 
 def _ruled(left: str, right: str, width: int) -> list[Span]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 
 from core.data import votes as counting
 from core.data.votes_order import Ballots, Stopped, gather
@@ -22,13 +20,11 @@ from core.errors import UserError
 from core.store import open_store, votes
 from core.text import one_line, printable
 from dpotui.roles import Span
-from dpotui.screens.dialogs import Ask, CardScreen, Field
-from dpotui.screens.keys import keys_screen
+from dpotui.screens.dialogs import Ask, Field
+from dpotui.screens.opinion import OpinionScreen
 from dpotui.screens.vote_lines import VoteFoot, VoteHead
 from dpotui.screens.vote_text import VoteText
-from dpotui.widgets.card import BLANK, Entry
 from dpotui.widgets.footer import Keys
-from dpotui.wrap import wrap
 
 if TYPE_CHECKING:
     from dpotui.app import Workbench
@@ -49,14 +45,8 @@ class Voting:
     sample: int | None = None
 
 
-class Guidelines(CardScreen):
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,enter,q,g", "dismiss", "Close", key_display="esc", id="card.close"),
-    ]
-
-
-class VoteScreen(ModalScreen[None]):
-    """Over the workbench, all of the screen. `leaves_program`: the person came for nothing else."""
+class VoteScreen(OpinionScreen[Session]):
+    GUIDED = "what annotators are to prefer"
 
     DEFAULT_CSS = """
     VoteScreen {
@@ -97,16 +87,11 @@ class VoteScreen(ModalScreen[None]):
     def __init__(
         self, voting: Voting, *, leaves_program: bool = False, clock: Callable[[], float] | None = None
     ) -> None:
-        super().__init__()
-        self._voting, self._leaves_program, self._clock = voting, leaves_program, clock
+        super().__init__(leaves_program, clock)
+        self._voting = voting
         self._ballots: Ballots | None = None
-        self.session: Session | None = None
         self._read = (0, 0)  # rows, bytes
         self._gone = False
-
-    @property
-    def _bench(self) -> Workbench:
-        return cast("Workbench", self.app)
 
     @property
     def _file(self) -> str:
@@ -170,10 +155,6 @@ class VoteScreen(ModalScreen[None]):
             size = self._voting.path.stat().st_size if at and self._voting.path.exists() else 0
             part = f", {100 * at // size} %" if size else ""
             self._tell(f"reading {self._voting.path.name} …  {rows:,} rows{part}" if rows else "reading …")
-
-    def _tell(self, words: str) -> None:
-        lines = wrap(words, max(20, self.size.width - 4))
-        self.query_one(VoteText).tell([("", ""), *((f"  {line}", "empty") for line in lines)])
 
     def _begin(self) -> None:
         """Once the name is known and the file is read."""
@@ -240,17 +221,6 @@ class VoteScreen(ModalScreen[None]):
             return session is not None and session.ballot is not None
         return True
 
-    def _act(self, act: Callable[[Session], str | None]) -> None:
-        """What changes the session; what a person can mend is said."""
-        if self.session is None:
-            return
-        try:
-            words = act(self.session)
-        except (UserError, sqlite3.Error) as error:
-            self._bench.say(f"not saved: {error}" if isinstance(error, sqlite3.Error) else str(error), "error")
-            words = None
-        self._show(words or "")
-
     def action_answer(self, answer: Answer) -> None:
         self._act(lambda session: session.answer(answer))
 
@@ -270,46 +240,11 @@ class VoteScreen(ModalScreen[None]):
     def action_flip(self) -> None:
         self.query_one(VoteText).flip()
 
-    def action_prompt(self) -> None:
-        self.query_one(VoteText).toggle_prompt()
-
     def action_marks(self) -> None:
         self.query_one(VoteText).toggle_marks()
 
     def action_difference(self, by: int) -> None:
         self.query_one(VoteText).next_difference(by)
-
-    def action_move(self, by: int) -> None:
-        self.query_one(VoteText).move(by)
-
-    def action_page(self, by: int) -> None:
-        self.query_one(VoteText).page_by(by)
-
-    # Notes, guidelines, keys
-
-    def action_note(self) -> None:
-        text = self.query_one(VoteText)
-        text.note = self.session.note if self.session else ""
-        self._show_note(text.note)
-
-    def _show_note(self, typed: str | None) -> None:
-        self.query_one(VoteFoot).type_note(typed)
-
-    def _noted(self, text: str, kept: bool | None) -> None:
-        self._show_note(text if kept is None else None)
-        if kept:
-            self._act(lambda session: session.take_note(text))
-
-    def action_guidelines(self) -> None:
-        path = self._bench.workspace.path(counting.GUIDELINES)
-        try:
-            entries = card_of(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError):
-            entries = [Entry("", f"{counting.GUIDELINES} cannot be read: write there what annotators are to prefer.")]
-        self.app.push_screen(Guidelines("Guidelines", entries))
-
-    def action_keys(self) -> None:
-        self.app.push_screen(keys_screen(self.active_bindings.values()))
 
     # Leaving
 
@@ -357,27 +292,3 @@ def _told(one: counting.Progress) -> str:
     parts += [f"how sure {one.confidence:.1f}"] if one.confidence is not None else []
     parts += [f"{one.rate:.1f} a minute"] if one.rate is not None else []
     return ", ".join([*parts, f"{one.notes:,} notes"])
-
-
-def card_of(markdown: str) -> list[Entry]:
-    """Markdown as a card: headings stand out, a paragraph is one entry, an item of a list another."""
-    entries: list[Entry] = []
-    open_paragraph = False
-    for line in markdown.splitlines():
-        words = line.strip()
-        if words.startswith("<!--") and words.endswith("-->"):
-            continue
-        if not words:
-            if entries and entries[-1] is not BLANK:
-                entries.append(BLANK)
-            open_paragraph = False
-        elif words.startswith("#"):
-            entries.append(Entry("", words.lstrip("#").strip(), "title"))
-            open_paragraph = False
-        elif open_paragraph and not words.startswith(("- ", "* ", "|")):
-            entries[-1] = Entry("", f"{entries[-1].text} {words}")
-        else:
-            bullet = words.startswith(("- ", "* "))
-            entries.append(Entry("", f"• {words[2:]}" if bullet else words))
-            open_paragraph = True
-    return entries

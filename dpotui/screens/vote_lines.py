@@ -12,6 +12,7 @@ from core.text import one_line
 from dpotui import say
 from dpotui.roles import Span
 from dpotui.widgets.lines import Lines
+from dpotui.widgets.noted import NoteFoot
 
 _SAID = {"A": "A better", "B": "B better", "tie": "tie", "reject": "both rejected", "skip": "skipped"}
 
@@ -42,7 +43,7 @@ class VoteHead(Lines):
             right += [(done, "bar"), (rest, "faint"), ("  ", "")]
         right.append((f"{session.done:,} of {session.total:,}", "title"))
         if session.rate and session.done < session.total:
-            right.append((f"  {session.rate:.1f} a minute, {_minutes(session.minutes_left or 0)} left", "dim"))
+            right.append((f"  {session.rate:.1f} a minute, {say.minutes(session.minutes_left or 0)} left", "dim"))
         taken = sum(cell_len(text) for text, _ in right) + cell_len(who)
         left: list[Span] = [(" Vote", "title"), (f"  {one_line(name, max(10, width - taken - 12))}", "dim")]
         left.append((f"  {who}", "key"))
@@ -50,37 +51,17 @@ class VoteHead(Lines):
         return [*left, (" " * max(1, pad), ""), *right]
 
 
-class VoteFoot(Lines):
+class VoteFoot(NoteFoot[Session]):
     """What is said of the comparison in hand, and what was said last."""
 
     DEFAULT_CSS = "VoteFoot { height: 1; background: $panel; }"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._session: Session | None = None
-        self._words = ""
-        self._typed: str | None = None
-
-    def fill(self, session: Session, words: str = "") -> None:
-        self._session, self._words = session, words
-        self.show()
-
-    def type_note(self, typed: str | None) -> None:
-        """Show a note as it is typed; None when that is over."""
-        self._typed = typed
-        self.show()
 
     def row(self, y: int, width: int) -> Sequence[Span]:
         session = self._session
         if session is None or session.ballot is None:
             return [(f" {self._words}", "dim")]
         if self._typed is not None:
-            hint = "enter keeps · esc does not "
-            room = max(8, width - len(hint) - 8)
-            # The end of a long one is what is being written.
-            shown = one_line(self._typed[-room:], room) + (" " if self._typed.endswith(" ") else "")
-            pad = width - 7 - cell_len(shown) - len(hint)
-            return [(" note ", "key"), (shown, ""), ("▏", "accent"), (" " * max(0, pad), ""), (hint, "dim")]
+            return self.typed(self._typed, width)
         sure = session.confidence
         spans: list[Span] = [(" 1-5", "key"), (" how sure ", "dim")]
         spans.append((f"{'●' * sure}{'○' * (5 - sure)} {sure}" if sure else "○○○○○ –", "" if sure else "dim"))
@@ -97,7 +78,3 @@ def _last(session: Session) -> str:
         return "every answer is saved at once"
     sure = f", sure {session.last.confidence}" if session.last.confidence else ""
     return f"saved: {_SAID[session.last.letter]}{sure}"
-
-
-def _minutes(minutes: float) -> str:
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from rich.cells import cell_len
-from textual import events
 from textual.geometry import Size
 
 from core.data.votes_session import Ballot
@@ -23,7 +22,6 @@ WIDE = 120
 _LONGEST_LINE = 120
 # Texts of which more than this differs are not marked unless somebody asks: all of it would be.
 _MOSTLY = 0.7
-_WHEEL = 3
 
 
 class VoteText(NotedLines):
@@ -211,14 +209,6 @@ class VoteText(NotedLines):
         longest = max(passages, key=lambda p: len(p.text))
         read = longest.read_to(self._at + self._answer_rows - 1)
         return f"to {100 * read:.0f} %" if read < 1 else "end"
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        event.stop()
-        self.move(_WHEEL)
-
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        event.stop()
-        self.move(-_WHEEL)
 
 
 def _size(passage: Passage) -> str:

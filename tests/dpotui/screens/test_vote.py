@@ -14,7 +14,8 @@ from textual.pilot import Pilot
 from core.data.votes_order import drawn_side, gather
 from core.store import facts, runs, votes
 from dpotui.app import Workbench
-from dpotui.screens.vote import SEED, VoteScreen, Voting, card_of
+from dpotui.screens.opinion import card_of
+from dpotui.screens.vote import SEED, VoteScreen, Voting
 from dpotui.screens.vote_start import VoteStart
 from tests.dpotui import scene
 from tests.dpotui.screens.conftest import Scene
