@@ -10,11 +10,10 @@ from core.data.messages import Text
 from core.data.prompts import Prompt, load_prompts
 from core.data.tokenize import TemplateRefusal, Tokens, prompt_ids, refuse_unknown_tokens
 from core.errors import UserError
-from core.evaluation.decoding import decoded
+from core.evaluation.decoding import Asked, respond
 from core.evaluation.rows import Rows, write_lines
 from core.evaluation.session import Session
-from core.generation.candidates_pass import response_text
-from core.generation.draw import NotNumbers, Settings, stream
+from core.generation.draw import Settings, stream
 from core.models.load import LanguageModel
 from core.store.facts import Fact
 from core.text import one_line, printable
@@ -127,37 +126,20 @@ def _answer(
 ) -> None:
     """Fill in what one model answers."""
     settings, seed = session.config.samples, session.config.evaluation.seed
-    asked: list[tuple[Prompt, list[int]]] = []
+    asked = []
     for prompt in prompts:
         ids, why = _ids(session, loaded, prompt.text)
         if ids:
-            asked.append((prompt, ids))
+            # The same random numbers for all models: where they agree, they write the same.
+            asked.append(Asked(prompt.line, prompt.text, ids, stream("samples", seed, prompt.line)))
         else:
             found.add([((who, prompt.line), {"text": None, "why": printable(why)[:300]})])
-    known = [(who, prompt.line) in found for prompt, _ in asked]
-    session.stretch(f"samples of the {who} model", len(asked), sum(known), share=share)
-    # The same random numbers for all models: where they agree, they write the same.
-    of = [(ids, stream("samples", seed, prompt.line)) for prompt, ids in asked]
-    try:
-        for rows in decoded(
-            loaded,
-            of,
-            known,
-            settings=Settings(settings.temperature),
-            max_tokens=settings.max_tokens,
-            between=session.between,
-        ):
-            new = []
-            for place, row in rows.items():
-                prompt, ids = asked[place]
-                plain = isinstance(prompt.text, str) and not settings.apply_chat_template
-                text = response_text(loaded.tokenizer, ids if plain else [], row.tokens, row.finish)
-                new.append(((who, prompt.line), {"text": text, "finish": row.finish, "tokens": len(row.tokens)}))
-            session.advance(sum(not known[place] for place in rows))
-            found.add(new)
-    except NotNumbers:
-        raise session.no_numbers(name) from None
-    session.between()
+    known = sum((who, one.line) in found for one in asked)
+    session.stretch(f"samples of the {who} model", len(asked), known, share=share)
+    respond(
+        session, loaded, name, who, asked, found, Settings(settings.temperature), max_tokens=settings.max_tokens,
+        chat=settings.apply_chat_template,
+    )  # fmt: skip
 
 
 def _say(session: Session, row: dict[str, Any]) -> None:

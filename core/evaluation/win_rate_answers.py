@@ -12,13 +12,12 @@ from collections.abc import Sequence
 
 from core.config.evaluate import PreferenceValidation
 from core.data.tokenize import TemplateRefusal, Tokens, prompt_ids, refuse_unknown_tokens
-from core.evaluation.decoding import decoded
+from core.evaluation.decoding import Asked, respond
 from core.evaluation.rows import Rows, write_lines
 from core.evaluation.session import Session
 from core.evaluation.win_rate_compared import ANSWERS, BASELINE, POLICY
 from core.evaluation.win_rate_prompts import HeldOut
-from core.generation.candidates_pass import response_text
-from core.generation.draw import NotNumbers, Settings, stream
+from core.generation.draw import Settings, stream
 from core.models.load import LanguageModel
 from core.text import one_line, printable
 from core.training.prepare import SHOWN
@@ -66,12 +65,13 @@ def _answer(
     share: tuple[int, int],
 ) -> None:
     """One model answers what it has not answered yet."""
-    asked: list[tuple[HeldOut, list[int]]] = []
+    asked = []
+    seed = session.config.evaluation.seed
     left_out = 0
     for prompt in prompts:
         ids, why, words = _ids(settings, loaded, prompt)
         if ids:
-            asked.append((prompt, ids))
+            asked.append(Asked(prompt.line, prompt.prompt, ids, stream("win rate", seed, *ids)))
             continue
         left_out += 1
         if left_out <= SHOWN and (who, prompt.line) not in found:
@@ -81,29 +81,12 @@ def _answer(
         found.add([((who, prompt.line), {"text": None, "why": why})])
     if left_out > SHOWN:
         session.context.log(f"left out: {left_out} prompts that {printable(name)} cannot be asked", "warning")
-    known = [(who, prompt.line) in found for prompt, _ in asked]
-    session.stretch(f"answers of the {who}", len(asked), sum(known), share=share)
-    of = [(ids, stream("win rate", session.config.evaluation.seed, *ids)) for _, ids in asked]
-    try:
-        for rows in decoded(
-            loaded,
-            of,
-            known,
-            settings=Settings(settings.temperature, settings.top_p),
-            max_tokens=settings.max_tokens,
-            between=session.between,
-        ):
-            new = []
-            for place, row in rows.items():
-                prompt, ids = asked[place]
-                plain = isinstance(prompt.prompt, str) and not settings.apply_chat_template
-                text = response_text(loaded.tokenizer, ids if plain else [], row.tokens, row.finish)
-                new.append(((who, prompt.line), {"text": text, "finish": row.finish, "tokens": len(row.tokens)}))
-            found.add(new)
-            session.advance(sum(not known[place] for place in rows))
-    except NotNumbers:
-        raise session.no_numbers(name) from None
-    session.between()
+    known = sum((who, one.line) in found for one in asked)
+    session.stretch(f"answers of the {who}", len(asked), known, share=share)
+    respond(
+        session, loaded, name, who, asked, found, Settings(settings.temperature, settings.top_p),
+        max_tokens=settings.max_tokens, chat=settings.apply_chat_template,
+    )  # fmt: skip
 
 
 def _ids(settings: PreferenceValidation, loaded: LanguageModel, prompt: HeldOut) -> tuple[list[int], str, str]:

@@ -438,10 +438,10 @@ def test_what_cannot_be_recounted_is_said(place: Place) -> None:
 
 
 def test_an_empty_answer_loses_without_asking(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.evaluation import win_rate_answers
+    from core.evaluation import decoding
 
     texts = iter(["", "a word", "", "same", "a word", "", "", "same "])
-    monkeypatch.setattr(win_rate_answers, "response_text", lambda *_: next(texts))
+    monkeypatch.setattr(decoding, "response_text", lambda *_: next(texts))
     run, found = evaluated(place, REWARD, limit=4)
     told = rows(folder(place, run) / "comparisons.jsonl")
     left = found["asked"]["left_out"]
