@@ -47,6 +47,7 @@ from dpotui.stages import Action
 from dpotui.terminal import TerminalDriver, leave_on_signals
 
 if TYPE_CHECKING:
+    from dpotui.screens.config import ConfigScreen
     from dpotui.screens.data import DataScreen
     from dpotui.screens.report import ReportScreen
 
@@ -71,6 +72,13 @@ def _data_screen() -> DataScreen:
     return DataScreen()
 
 
+def _config_screen() -> ConfigScreen:
+    """Read when it is gone to: what reads and checks configurations is not needed to start."""
+    from dpotui.screens.config import ConfigScreen
+
+    return ConfigScreen()
+
+
 def _report_screen() -> ReportScreen:
     """Read when it is gone to, as what it builds the report of."""
     from dpotui.screens.report import ReportScreen
@@ -87,6 +95,7 @@ class Workbench(App[None]):
         "Gates": GatesScreen,
         "Runs": RunsScreen,
         "Data": _data_screen,
+        "Config": _config_screen,
         "Hardware": HardwareScreen,
         "Report": _report_screen,
     }
@@ -100,6 +109,7 @@ class Workbench(App[None]):
         Binding("3", "mode('Gates')", "Gates", show=False, id="app.gates"),
         Binding("4", "mode('Runs')", "Runs", show=False, id="app.runs"),
         Binding("5", "mode('Data')", "Data", show=False, id="app.data"),
+        Binding("6", "mode('Config')", "Config", show=False, id="app.config"),
         Binding("7", "mode('Hardware')", "Hardware", show=False, id="app.hardware"),
         Binding("8", "mode('Report')", "Report", show=False, id="app.report"),
         Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
@@ -199,8 +209,14 @@ class Workbench(App[None]):
         await self.switch_mode("Data")
         cast("DataScreen", self.mode_screen).open_file(path, narrowing)
 
-    def start_run(self, action: Action) -> None:
-        self.push_screen(Start(action), self.run_started)
+    async def open_config(self, path: Path, run: str | None = None) -> None:
+        """Edit a configuration; `run`: with the values that this run had."""
+        await self.switch_mode("Config")
+        cast("ConfigScreen", self.mode_screen).open_file(path, run)
+
+    def start_run(self, action: Action, config: str | None = None, overrides: str = "") -> None:
+        """Offer to start a run; `config` and `overrides` where they are not the usual ones of the action."""
+        self.push_screen(Start(action, config, overrides), self.run_started)
 
     async def run_started(self, run_id: str | None) -> None:
         """The start dialog was closed."""

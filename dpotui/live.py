@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
-from core.store import Database, calibrations, engines, log, open_store, runs
+from core.store import Database, calibrations, engines, gradients, log, open_store, runs, samples
 from core.store import commands as command_store
 from core.store import facts as fact_store
 from core.store.calibrations import Calibration
@@ -56,6 +56,8 @@ class Watched:
     log: tuple[Line, ...] = ()
     commands: tuple[Command, ...] = ()  # newest first
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    sampled: tuple[int, ...] = ()  # steps at which the policy wrote samples
+    gradients: tuple[int, ...] = ()  # steps whose gradients were measured by module
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,8 @@ class Reader:
             tuple(self._log),
             tuple(command_store.of_run(self._db, watch, limit=5)),
             fact_store.of_run(self._db, watch),
+            tuple(samples.steps(self._db, watch)),
+            tuple(gradients.steps(self._db, watch)),
         )
 
     def _results(self, new: Snapshot, stage: int | None, watch: str | None) -> Results | None:

@@ -11,7 +11,7 @@ from core.errors import UserError
 from core.store import runs
 from core.store.database import transaction
 
-Verb = Literal["pause", "resume", "stop", "checkpoint"]
+Verb = Literal["pause", "resume", "stop", "checkpoint", "gradients"]
 
 
 _COLUMNS = "id, run, verb, who, time, obeyed, answer"

@@ -59,6 +59,8 @@ class Run:
     error: str | None
     hint: str | None
     who: str = ""  # who asked for it; "" where an older program did not record it
+    tags: tuple[str, ...] = ()
+    archived: float | None = None  # when it was put out of sight
 
     @property
     def stage(self) -> int:
@@ -68,7 +70,8 @@ class Run:
 
 
 def _run(row: dict[str, Any]) -> Run:
-    return Run(**{**row, "config": json.loads(row["config"]), "inputs": json.loads(row["inputs"])})
+    read = {name: json.loads(row[name]) for name in ("config", "inputs", "tags")}
+    return Run(**{**row, **read, "tags": tuple(read["tags"])})
 
 
 def create(
@@ -146,7 +149,7 @@ def next_queued(db: Database) -> Run | None:
 
 
 def update(db: Database, run_id: str, **columns: Any) -> None:
-    """Set columns of a run; dictionaries are written as JSON."""
+    """Set columns of a run; dictionaries and tuples are written as JSON."""
     values = [_column(value) for value in columns.values()]
     assignments = ", ".join(f"{name} = ?" for name in columns)
     with transaction(db):
@@ -154,7 +157,7 @@ def update(db: Database, run_id: str, **columns: Any) -> None:
 
 
 def _column(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, dict | tuple):
         return json.dumps(value)
     return storable(value) if isinstance(value, str) else value
 

@@ -359,3 +359,57 @@ ALTER TABLE engines ADD COLUMN environment TEXT NOT NULL DEFAULT '{}';
 def provenance(db: Database) -> None:
     """Who asked for a run, and what it ran on."""
     _execute(db, _PROVENANCE)
+
+
+# Runs that a person put in order: words to find them by (a JSON list), and when they were put out of sight.
+# Commands gain a verb: a CHECK cannot be changed in place, so the table is made anew; nothing refers to it.
+# Samples: what a run wrote to the same prompts at each of its evaluations; the reference once, at its first.
+# Gradient norms: one row a module of a step at which a person asked for them.
+_WATCHING = """
+ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE runs ADD COLUMN archived REAL;
+CREATE INDEX runs_by_created ON runs(created, id);
+
+CREATE TABLE commands_new (
+    id     INTEGER PRIMARY KEY,
+    run    TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    verb   TEXT NOT NULL CHECK (verb IN ('pause','resume','stop','checkpoint','gradients')),
+    who    TEXT NOT NULL,
+    time   REAL NOT NULL,
+    obeyed REAL,
+    answer TEXT
+) STRICT;
+INSERT INTO commands_new SELECT * FROM commands;
+DROP TABLE commands;
+ALTER TABLE commands_new RENAME TO commands;
+CREATE INDEX commands_open ON commands(run, id) WHERE obeyed IS NULL;
+
+CREATE TABLE samples (
+    run    TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    step   INTEGER NOT NULL,
+    model  TEXT NOT NULL CHECK (model IN ('policy', 'reference')),
+    line   INTEGER NOT NULL,
+    prompt TEXT NOT NULL,
+    text   TEXT NOT NULL,
+    finish TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    time   REAL NOT NULL,
+    PRIMARY KEY (run, step, model, line)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE gradient_norms (
+    run    TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    step   INTEGER NOT NULL,
+    module TEXT NOT NULL,
+    place  INTEGER NOT NULL,
+    norm   REAL,
+    time   REAL NOT NULL,
+    PRIMARY KEY (run, step, module)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def watching(db: Database) -> None:
+    """What a person watches and puts in order: tags and archive of runs, samples on the way, gradients by module."""
+    _execute(db, _WATCHING)

@@ -13,6 +13,8 @@ from textual.widgets import Input
 
 from core.checklist import Item
 from core.errors import UserError
+from core.store import log as log_store
+from core.store.log import Level, Line
 from core.store.runs import LIVE, Run
 from dpotui import cards, charts
 from dpotui.live import Snapshot, Watched
@@ -20,7 +22,18 @@ from dpotui.results import PROVIDERS
 from dpotui.screens.dialogs import CardScreen
 from dpotui.screens.running import CommandsRuns
 from dpotui.screens.ticking import TicksItems
-from dpotui.stages import ACTIONS, COMPARED_IN, FILTERED_IN, RATED_IN, STAGES, VOTED_IN, Action, Stage
+from dpotui.stages import (
+    ACTIONS,
+    COMPARED_IN,
+    FILTERED_IN,
+    RATED_IN,
+    SAMPLED_IN,
+    STAGES,
+    TRAINED,
+    VOTED_IN,
+    Action,
+    Stage,
+)
 from dpotui.widgets import gates
 from dpotui.widgets.charts import Charts
 from dpotui.widgets.checklist import ChecklistTree
@@ -28,6 +41,7 @@ from dpotui.widgets.find import FindBar
 from dpotui.widgets.gates import GateTable
 from dpotui.widgets.log import Log
 from dpotui.widgets.results import Results
+from dpotui.widgets.samples import Samples
 from dpotui.widgets.stage_head import StageHead
 from dpotui.widgets.table import Table
 
@@ -61,6 +75,7 @@ class StageScreen(TicksItems, CommandsRuns):
     PANES = (
         ("Checklist", "checklist"),
         ("Charts", "charts"),
+        ("Samples", "samples"),
         ("Results", "results"),
         ("Gates", "stage-gates"),
         ("Log", "log"),
@@ -79,13 +94,16 @@ class StageScreen(TicksItems, CommandsRuns):
                 id="stage.wrong"),
         Binding("d", "data", "Data", show=False, tooltip="Browse the data of this run, or of what g starts",
                 id="stage.data"),
+        Binding("G", "gradients", "Gradients", show=False, tooltip="Gradient norms by layer and module",
+                id="stage.gradients"),
     ]  # fmt: skip
     DEFAULT_CSS = """
     StageScreen {
         &.-wide > #panes { layout: grid; grid-size: 2 3; grid-columns: 2fr 3fr; grid-rows: 5fr 2fr 2fr; }
         &.-wide #checklist { row-span: 3; }
-        #results { display: none; }
+        #results, #samples { display: none; }
         &.-narrow #results.-shown { display: block; }
+        &.-narrow #samples.-shown { display: block; }
         &.-wide > #panes.-results { grid-size: 2 4; grid-rows: 4fr 4fr 2fr 2fr; }
         &.-wide > #panes.-results > #results { display: block; }
         &.-wide > #panes.-results > #checklist { row-span: 4; }
@@ -108,7 +126,7 @@ class StageScreen(TicksItems, CommandsRuns):
         return (StageHead(),)
 
     def panes(self) -> Iterable[Widget]:
-        return ChecklistTree(), Charts(), Results(), GateTable(), Log()
+        return ChecklistTree(), Charts(), Samples(), Results(), GateTable(), Log(self._log_lines)
 
     @property
     def checklist(self) -> ChecklistTree:
@@ -147,7 +165,9 @@ class StageScreen(TicksItems, CommandsRuns):
 
     @property
     def panes_here(self) -> tuple[tuple[str, str], ...]:
-        return tuple(pane for pane in self.PANES if pane[1] != "results" or self.stage in PROVIDERS)
+        absent = {"results"} if self.stage not in PROVIDERS else set()
+        absent |= {"samples"} if self.stage != SAMPLED_IN else set()
+        return tuple(pane for pane in self.PANES if pane[1] not in absent)
 
     def action_in_hand(self) -> Action:
         return STAGES[self.stage].action or ACTIONS["dpo"]
@@ -178,6 +198,7 @@ class StageScreen(TicksItems, CommandsRuns):
         chart = self.query_one(Charts)
         chart.fill(charts.plots(watched) if watched else [], empty)
         chart.border_subtitle = run.id if run else ""
+        self.query_one(Samples).fill(run.id if run else None, watched.sampled if watched else (), empty)
         log = self.query_one(Log)
         log.fill(watched.log if watched else (), empty)
         log.border_subtitle = log.state
@@ -192,6 +213,11 @@ class StageScreen(TicksItems, CommandsRuns):
         if read:  # until then the panes stay as they are
             self._with_results(bool(blocks))
         self.query_one(Results).fill(blocks, self._unmeasured(run) if read else "reading …")
+
+    def _log_lines(self, before: int, level: Level, limit: int) -> list[Line]:
+        """Lines of the run in hand that are older than those of the picture."""
+        run = self.run_in_hand()
+        return log_store.lines(self.bench.db, run.id, before=before, level=level, limit=limit) if run else []
 
     def _with_results(self, there: bool) -> None:
         """A place for them beside or under the charts. On a narrow screen one pane is seen at a time, and the rules
@@ -256,6 +282,9 @@ class StageScreen(TicksItems, CommandsRuns):
             return self.stage == RATED_IN and not isinstance(self.focused, Input)
         if action in ("low_quality", "wrong"):
             return self.stage == FILTERED_IN
+        if action == "gradients":
+            run = self.run_in_hand() if self.is_mounted else None
+            return run is not None and run.kind in TRAINED
         if action == "data":
             return STAGES[self.stage].action is not None
         return super().check_action(action, parameters)
@@ -337,6 +366,14 @@ class StageScreen(TicksItems, CommandsRuns):
             self.app.push_screen(FilterScreen(filtering_of(self.bench.workspace, self._config_in_hand())))
         except UserError as error:
             self.bench.say(str(error), "error")
+
+    def action_gradients(self) -> None:
+        """Gradient norms by module: of the steps that were measured, and of the next one where that is asked."""
+        from dpotui.screens.gradients import GradientsScreen
+
+        run = self.run_in_hand()
+        if run is not None:
+            self.app.push_screen(GradientsScreen(run.id))
 
     @on(FindBar.Changed)
     def _find(self, event: FindBar.Changed) -> None:

@@ -18,16 +18,13 @@ from core.store import open_store
 from core.text import printable
 from core.workspace import Workspace
 from dpotui.screens.dialogs import DIALOG_CSS, text
-from dpotui.stages import EVERY_ACTION, Action, ConfigKind
+from dpotui.stages import EVERY_ACTION, TRAINED, Action, ConfigKind
 from dpotui.widgets.typed import Typed
 
 if TYPE_CHECKING:
     from core.config import EvalConfig, RunConfig, TrainingConfig
     from core.training.forecast import Forecast
     from dpotui.app import Workbench
-
-# Kinds of run that train, and so have memory to be told of.
-_TRAINING = ("sft", "reward", "dpo")
 
 # Keys that are often changed, of each kind of configuration.
 _HINTS: dict[ConfigKind, str] = {
@@ -154,7 +151,7 @@ class Start(ModalScreen[str | None]):
             from core.evaluation import consent
 
             return "\n".join(consent.told(self._workspace, cast("EvalConfig", config))) or None
-        if self._action.kind not in _TRAINING:
+        if self._action.kind not in TRAINED:
             return None
         from core.training.forecast import forecast
 

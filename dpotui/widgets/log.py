@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -19,6 +19,8 @@ _SHOWN: tuple[Level, ...] = ("debug", "warning", "error")
 # Rows of one line of log: a traceback is shown, a megabyte is not.
 _ROWS = 60
 
+Older = Callable[[int, Level, int], list[Line]]
+
 
 class Log(Lines, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -31,8 +33,10 @@ class Log(Lines, can_focus=True):
         Binding("l", "level", "Level", id="log.level"),
     ]
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+    def __init__(self, older: Older, *, id: str | None = None, classes: str | None = None) -> None:
+        """`older`: brings lines of at least a level that stand before the one of this id, at most so many."""
         super().__init__(id=id, classes=classes)
+        self._older = older
         self._lines: tuple[Line, ...] = ()
         self._rows: list[tuple[str, str, str]] = []  # time, text, role
         self._filter = ""

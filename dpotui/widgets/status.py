@@ -15,7 +15,8 @@ from dpotui.stages import STAGES
 from dpotui.widgets.lines import Lines
 
 # By their keys.
-MODES = {"1": "Plan", "2": "Stage", "3": "Gates", "4": "Runs", "5": "Data", "7": "Hardware", "8": "Report"}
+MODES = {"1": "Plan", "2": "Stage", "3": "Gates", "4": "Runs", "5": "Data", "6": "Config", "7": "Hardware",
+         "8": "Report"}  # fmt: skip
 
 
 class Status(Lines):
@@ -49,7 +50,7 @@ class Status(Lines):
         if stage is not None:
             spans.append((f"  {stage} {STAGES[stage].title}" if width >= 110 else f"  stage {stage}", ""))
         if live is None:
-            return [*spans, ("  no run", "dim")]
+            return [*spans, ("  nothing runs", "dim")]
         spans += [("  ", ""), (live.id, "title"), (" ● " if live.state == "running" else " ", "live")]
         if live.kind == "evaluate" and live.state == "running" and live.phase:
             return [*spans, *_part(live)]

@@ -101,7 +101,7 @@ async def test_a_stage_with_results_has_a_pane_more(empty: Scene, provider: Prov
         # The next stage has none: one is not left in front of an empty pane.
         await pilot.press("right_square_bracket")
         await scene.until(pilot, lambda: app.mode_screen.pane == "checklist")
-        await pilot.press("tab", "tab")
+        await pilot.press("tab", "tab", "tab")
         assert app.mode_screen.pane == "stage-gates"
 
 
