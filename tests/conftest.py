@@ -11,6 +11,8 @@ from hypothesis import settings
 
 # Tests run beside each other: OpenBLAS's own threads would wait for a processor, and spin while they do. Before blas.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# The settings of whoever runs the tests are theirs.
+os.environ["DPOTUI_SETTINGS"] = "/dev/null"
 
 from core import blas as blas  # before any test imports mlx.core: tests compute as the program does
 from core.store import Database, open_store

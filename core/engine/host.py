@@ -14,6 +14,7 @@ from types import FrameType
 
 from core import hardware
 from core.engine.client import ensure_engine
+from core.engine.hooks import Hooks
 from core.engine.lock import engine_lock
 from core.errors import UserError
 from core.store import Database, engines, open_store, runs
@@ -71,18 +72,21 @@ class Engine:
         try:
             db = open_store(self._workspace.database)
             writer = Writer(self._workspace.database)
+            hooks = Hooks(self._workspace, writer.log)
             try:
                 idle_since = time.monotonic()
                 while not self._leaving.is_set():
                     run = runs.next_queued(db)
                     if run is not None:
                         self._execute(db, writer, run, engine)
+                        hooks.run_ended(runs.get(db, run.id))
                         idle_since = time.monotonic()
                     elif self._idle_seconds is not None and time.monotonic() - idle_since > self._idle_seconds:
                         break
                     else:
                         self._leaving.wait(LOOK)
             finally:
+                hooks.join()
                 writer.close()
                 db.close()
         except BaseException as error:
