@@ -12,7 +12,7 @@ import pytest
 from core.store import Database, artifacts, commands, facts, metrics, notes, runs, transaction
 from core.store.facts import Fact
 from core.workspace import Workspace
-from dpotui.commands import runs as module
+from dpotui.commands.runs import asking as module
 from tests.dpotui.test_gates_cli import Shell, inside
 
 __all__ = ["inside"]  # fixture

@@ -1,0 +1,33 @@
+"""`dpotui runs`: find runs and put them in order, see what they came to, ask things of them, start them again."""
+
+from __future__ import annotations
+
+import click
+
+from dpotui.lazy import LazyGroup
+
+_HERE = "dpotui.commands.runs"
+COMMANDS = {
+    "list": (f"{_HERE}.listing", "List runs, newest first; by an expression, sorted."),
+    "show": (f"{_HERE}.show", "All that is known of a run."),
+    "log": (f"{_HERE}.logs", "The log of a run."),
+    "export": (f"{_HERE}.export", "The metrics of runs as CSV, or all of them as JSON."),
+    "stop": (f"{_HERE}.asking:stop", "Stop a run with a checkpoint; take a queued one out of the queue."),
+    "pause": (f"{_HERE}.asking:pause", "Hold a run after the step it is in."),
+    "checkpoint": (f"{_HERE}.asking:checkpoint", "Have a run write a checkpoint now."),
+    "resume": (f"{_HERE}.asking:resume", "Go on with a run that is paused or ended early."),
+}
+
+
+class _ListByDefault(LazyGroup):
+    """`dpotui runs --json` is `dpotui runs list --json`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_ListByDefault, table=COMMANDS)
+def command() -> None:
+    """Find, compare, command and repeat runs. Without a command: list."""
