@@ -1,13 +1,21 @@
-"""Which metrics of a run are drawn together, and the limits that its configuration sets them."""
+"""Which metrics of a run are drawn together, in what order, and the limits that its configuration sets them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.store.runs import Run
 from dpotui.live import Watched
-from dpotui.widgets.plot import Limit, Line, Plot, axis_end
+from dpotui.series import Series
+from dpotui.widgets.canvas import LINE_ROLES
+from dpotui.widgets.field import DASHES
+from dpotui.widgets.plot import Limit, Line, Plot
+from dpotui.widgets.scale import axis_end
+
+# What lines of other runs end in, and their labels begin with.
+TAGS = "abcdefgh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +72,82 @@ _CHARTS = (
 )
 _KNOWN = {drawn.metric for chart in _CHARTS for drawn in chart.drawn}
 
+# What one looks at first in a run of a kind, before the order above: a reward model is judged by what it gets right,
+# and what a model is tuned on by its perplexity and the size of its steps.
+_FIRST: Mapping[str, tuple[str, ...]] = {
+    "sft": ("loss", "perplexity", "grad norm", "learning rate"),
+    "reward": ("accuracy", "loss", "margin"),
+}
 
-def plots(watched: Watched) -> list[Plot]:
-    """The plots of all that the run has written; metrics that nobody foresaw come last, each by itself."""
+
+def plots(watched: Watched, beside: Sequence[tuple[Run, Mapping[str, Series]]] = ()) -> list[Plot]:
+    """The plots of all that the run has written; metrics that nobody foresaw come last, each by itself.
+
+    Args:
+        beside: other runs, of which each plot has its first metric, too.
+    """
     series = watched.series
-    last = max((points[-1].x for points in series.values() if points), default=0.0)
-    end = axis_end(last, watched.run.steps)
-    charts = [*_CHARTS, *(_Chart(name, (_train(name),)) for name in series if name not in _KNOWN)]
+    steps = [(watched.run.steps, series), *((run.steps, other) for run, other in beside)]
     found = []
-    for chart in charts:
-        lines = tuple(
-            Line(drawn.label, series[drawn.metric], drawn.smooth, drawn.mark)
-            for drawn in chart.drawn
-            if drawn.metric in series
-        )
-        if lines:
-            found.append(Plot(chart.title, lines, _limits(chart, watched.run.config), end, chart.log))
+    for chart in _ordered(series, watched.run.kind):
+        lines = [_line(drawn, series[drawn.metric]) for drawn in chart.drawn if drawn.metric in series]
+        if not lines:
+            continue
+        first = next(drawn for drawn in chart.drawn if drawn.metric in series)
+        for index, (run, other) in enumerate(beside[: len(LINE_ROLES) - len(lines)]):
+            if first.metric in other:
+                lines.append(_of_other(first, run, other[first.metric], index))
+        found.append(Plot(chart.title, tuple(lines), _limits(chart, watched.run.config), _end(steps), chart.log))
     return found
+
+
+def overlay(runs: Sequence[tuple[Run, Mapping[str, Series]]]) -> list[Plot]:
+    """Every metric of several runs in a plot of its own, one line a run, labelled by the run's name or id.
+
+    Lines differ by how they are broken and by the letter in which they end, too. The first run is drawn over the
+    others; a plot has no more lines than there are roles for lines (`LINE_ROLES`).
+    """
+    there = dict.fromkeys(name for _, series in runs for name, points in series.items() if points)
+    kinds = {run.kind for run, _ in runs}
+    found = []
+    for chart in _ordered(there, kinds.pop() if len(kinds) == 1 else ""):
+        for drawn in chart.drawn:
+            lines = tuple(
+                _of_other(drawn, run, series[drawn.metric], index)
+                for index, (run, series) in enumerate(runs[: len(LINE_ROLES)])
+                if drawn.metric in series
+            )
+            if lines:
+                title = " ".join(word for word in (chart.title, drawn.label) if word)
+                limits = dict.fromkeys(limit for run, _ in runs for limit in _limits(chart, run.config))
+                end = _end([(run.steps, series) for run, series in runs])
+                found.append(Plot(title, lines, tuple(limits), end, chart.log))
+    return found
+
+
+def _ordered(names: Mapping[str, Any], kind: str) -> list[_Chart]:
+    charts = [*_CHARTS, *(_Chart(name, (_train(name),)) for name in names if name not in _KNOWN)]
+    first = _FIRST.get(kind, ())
+    return sorted(charts, key=lambda chart: first.index(chart.title) if chart.title in first else len(first))
+
+
+def _line(drawn: _Drawn, points: Series) -> Line:
+    return Line(drawn.label, points, drawn.smooth, drawn.mark)
+
+
+def _of_other(drawn: _Drawn, run: Run, points: Series, index: int) -> Line:
+    return Line(
+        run.name or run.id, points, drawn.smooth, drawn.mark, tag=TAGS[index], dash=1 + index % (DASHES - 1), raw=False
+    )
+
+
+def _end(runs: Sequence[tuple[int, Mapping[str, Series]]]) -> float:
+    """One end for the x axes of all plots, so that they stand one below the other."""
+    ends = [0.0]
+    for steps, series in runs:
+        last = max((points[-1].x for points in series.values() if points), default=0.0)
+        ends.append(axis_end(last, steps))
+    return max(ends)
 
 
 def _limits(chart: _Chart, config: Mapping[str, Any]) -> tuple[Limit, ...]:

@@ -10,8 +10,9 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Size
 
 from dpotui.roles import Span
+from dpotui.widgets.canvas import Frame
 from dpotui.widgets.lines import Lines
-from dpotui.widgets.plot import Frame, Look, Plot, draw
+from dpotui.widgets.plot import Look, Plot, draw
 
 # The least room in which a chart says something.
 _LEAST_WIDTH, _LEAST_HEIGHT = 36, 8

@@ -12,18 +12,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from dpotui.say import number
-from dpotui.widgets.plot import (
-    Frame,
-    Limit,
-    Line,
-    Look,
-    Plot,
-    Point,
-    axis_end,
-    draw,
-    point,
-    smoothed,
-)
+from dpotui.widgets.canvas import Frame
+from dpotui.widgets.plot import Limit, Line, Look, Plot, Point, draw, point, smoothed
+from dpotui.widgets.scale import axis_end
 
 RAW = Look(smoothing=0)
 
