@@ -177,7 +177,7 @@ class Reader:
         Args:
             watch: the run whose metrics and log are wanted.
             stage: the one whose results are wanted.
-            judge: look at checklists, gates and the engine too. The first picture does without, to be there at once.
+            judge: look at gates and the engine too. The first picture does without, to be there at once.
             results: read those of the stage, too. Where they are read for the first time that takes a second, for
                 which charts and log need not wait: such a picture does without, and the next one has them.
         """
@@ -199,6 +199,8 @@ class Reader:
             new = replace(new, results=self._results(new, stage, watch) if results else new.results)
         if judge:
             new = self._judge(new, force=outside)
+        elif not new.roots:
+            new = self._checklists(new)
         if outside:
             self._outside = now
         # Ages on screen are told anew once a minute.
@@ -272,25 +274,31 @@ class Reader:
         return self._last.results
 
     def _judge(self, snapshot: Snapshot, *, force: bool) -> Snapshot:
-        from core import checklist, gates
-
         tables = "SELECT (SELECT max(id) FROM facts), (SELECT max(id) FROM tick_history), (SELECT max(time) FROM ticks)"
         key = tuple(self._db.execute(tables).fetchone())
         if key == self._judged_key and snapshot.judged and not force:
             return snapshot
         self._judged_key = key
-        problem = None
-        roots, states, results = snapshot.roots, snapshot.states, snapshot.gates
-        try:
-            roots = tuple(checklist.load_tree(self._workspace))
-            states = checklist.states(self._db, self._workspace, roots)
-        except UserError as error:
-            problem = self._said(error)
+        snapshot = self._checklists(snapshot)
+        problem, results = snapshot.problem, snapshot.gates
+        from core import gates  # what reads configurations takes a quarter of a second to import
+
         try:
             results = tuple(gates.evaluate(self._db, self._workspace))
         except UserError as error:
             problem = problem or self._said(error)
-        return replace(snapshot, roots=roots, states=states, gates=results, problem=problem, judged=True)
+        return replace(snapshot, gates=results, problem=problem, judged=True)
+
+    def _checklists(self, snapshot: Snapshot) -> Snapshot:
+        """With the checklists as they are ticked now: read in some milliseconds, so the first picture has them."""
+        from core import checklist
+
+        try:
+            roots = tuple(checklist.load_tree(self._workspace))
+            states = checklist.states(self._db, self._workspace, roots)
+        except UserError as error:
+            return replace(snapshot, problem=self._said(error))
+        return replace(snapshot, roots=roots, states=states, problem=None)
 
     def _said(self, error: UserError) -> str:
         """Paths on screen are meant from the workspace."""

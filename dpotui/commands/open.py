@@ -13,7 +13,7 @@ import click
 from core.errors import UserError
 from core.text import one_line
 from core.workspace import Workspace, create_workspace, is_workspace, open_workspace
-from dpotui.lean import load_store
+from dpotui.lean import load_store, no_collecting
 
 
 @click.command("open")
@@ -21,7 +21,8 @@ from dpotui.lean import load_store
 @click.option("--in-process", is_flag=True, help="Execute runs in this process instead of a detached engine.")
 def command(folder: Path, in_process: bool) -> None:
     """Open the workbench on the workspace in FOLDER, or the one around it."""
-    load_store()
+    with no_collecting():
+        load_store()
     reason = no_terminal()
     workspace = _workspace(folder, ask=reason is None)
     if workspace is None:
@@ -34,7 +35,8 @@ def command(folder: Path, in_process: bool) -> None:
 
     # A database that cannot be opened is said before the screen is taken.
     open_store(workspace.database).close()
-    from dpotui.app import open_workbench
+    with no_collecting():
+        from dpotui.app import open_workbench
 
     open_workbench(workspace, in_process=in_process)
 
