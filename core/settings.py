@@ -11,8 +11,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
 from core.errors import UserError
 
 Osc9 = Literal["auto", "on", "off"]
@@ -59,6 +57,8 @@ def load_settings() -> Settings:
         return Settings()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}): mend it or move it away") from error
+    import yaml  # most people have no such file, and a start is to be quick
+
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -8,6 +8,7 @@ import shlex
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -25,10 +26,12 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from core.errors import UserError
+from core.settings import Settings, load_settings
 from core.store import Database, open_store, runs
 from core.text import printable
 from core.workspace import Workspace
-from dpotui import theme
+from dpotui import osc
+from dpotui import theme as themes
 from dpotui.browse.narrowing import EVERYTHING, Narrowing
 from dpotui.cards import reached
 from dpotui.live import Poller, Probe, Snapshot, probe_engine
@@ -37,6 +40,7 @@ from dpotui.paint import Painted, Painter
 from dpotui.palette import WorkbenchCommands
 from dpotui.screens.gates import GatesScreen
 from dpotui.screens.hardware import HardwareScreen
+from dpotui.screens.jump import Jump, Target, targets
 from dpotui.screens.keys import keys_screen
 from dpotui.screens.mode import ModeScreen
 from dpotui.screens.plan import PlanScreen
@@ -112,6 +116,7 @@ class Workbench(App[None]):
         Binding("6", "mode('Config')", "Config", show=False, id="app.config"),
         Binding("7", "mode('Hardware')", "Hardware", show=False, id="app.hardware"),
         Binding("8", "mode('Report')", "Report", show=False, id="app.report"),
+        Binding("ctrl+o", "jump", "Jump", show=False, tooltip="Jump to a pane, a mode or a stage", id="app.jump"),
         Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
         Binding("q", "leave", "Leave", id="app.leave"),
         Binding("ctrl+q,ctrl+c", "leave", "Leave", show=False, priority=True, id="app.leave-now"),
@@ -126,6 +131,9 @@ class Workbench(App[None]):
         probe: Probe = probe_engine,
         who: str | None = None,
         opening: Callable[[Workbench], None] | None = None,
+        settings: Settings = Settings(),  # noqa: B008 - it cannot be changed
+        watching: bool = False,
+        tour: bool = False,
     ) -> None:
         """
         Args:
@@ -135,8 +143,19 @@ class Workbench(App[None]):
             probe: how it is found out whether an engine lives, for tests.
             who: the name under which items are ticked; that of the user when not given.
             opening: called once when the workbench stands, for a person who came for one thing.
+            settings: the person's own.
+            watching: a run is on: begin with it.
+            tour: tell whoever has done nothing here yet how it goes.
+
+        Raises:
+            UserError: the settings name a theme that there is not.
         """
+        if watching:
+            self.DEFAULT_MODE = "Stage"  # type: ignore[misc]
         super().__init__()
+        self.watching = watching
+        self._tour = tour
+        self.settings = settings
         self.workspace = workspace
         self.in_process = in_process
         self.snapshot: Snapshot | None = None
@@ -148,10 +167,19 @@ class Workbench(App[None]):
         self._told: Snapshot | None = None
         arguments: dict[str, Any] = {"clock": clock} if clock is not None else {}
         self._poller = Poller(workspace, self._deliver, self._poll_failed, probe=probe, **arguments)
-        for own in theme.THEMES:
+        for own in themes.THEMES:
             self.register_theme(own)
-        self.theme = theme.PLAIN.name if self.no_color else theme.DARK.name
+        self.theme = self._theme_name()
+        self.ascii = settings.ascii
         self.animation_level = "none"
+
+    def _theme_name(self) -> str:
+        wanted = self.settings.theme
+        if wanted == "auto":
+            return themes.PLAIN.name if self.no_color else themes.DARK.name
+        if wanted not in self.available_themes:
+            raise UserError(f"there is no theme '{wanted}': {', '.join(sorted(self.available_themes))}")
+        return wanted
 
     # What screens use
 
@@ -224,6 +252,22 @@ class Workbench(App[None]):
             self.written()
             await self.open_run(run_id)
 
+    def action_jump(self) -> None:
+        """Letters over all that can be gone to."""
+        if self.screen.is_modal:
+            return
+        screen = self.mode_screen
+
+        async def chosen(to: Target | int | None) -> None:
+            if isinstance(to, int):
+                await self.open_stage(to)
+            elif to is not None and to.kind == "mode":
+                await self.switch_mode(to.name)
+            elif to is not None:
+                screen.pane = to.name
+
+        self.push_screen(Jump(targets(screen)), chosen)
+
     def action_keys(self) -> None:
         self.push_screen(keys_screen(self.screen.active_bindings.values()))
 
@@ -263,9 +307,27 @@ class Workbench(App[None]):
         for words, severity, bell in notices(self._told, event.snapshot):
             self.say(words, severity)
             if bell:
-                self.bell()
+                self._alert(words)
         self._told = event.snapshot
         self.mode_screen.refresh_all()
+        if self._tour and event.snapshot.judged:
+            self._tour = False
+            self._first_look(event.snapshot)
+
+    def _first_look(self, snapshot: Snapshot) -> None:
+        """For whoever has neither started nor ticked anything here."""
+        ticked = self.db.execute("SELECT EXISTS (SELECT 1 FROM tick_history)").fetchone()[0]
+        if not snapshot.total_runs and not ticked and not self.screen.is_modal:
+            from dpotui.screens.tour import Tour
+
+            self.push_screen(Tour())
+
+    def _alert(self, words: str) -> None:
+        """Make a person look up who looks elsewhere."""
+        if self.settings.bell:
+            self.bell()
+        if isinstance(self._driver, TerminalDriver):
+            self._driver.write(osc.notice(words, os.environ, self.settings.osc9))
 
     # The terminal
 
@@ -288,7 +350,7 @@ class Workbench(App[None]):
             self.screen.refresh(layout=True)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        return theme.DEFAULTS
+        return themes.DEFAULTS
 
     def get_driver_class(self) -> type[Driver]:
         return TerminalDriver
@@ -323,19 +385,38 @@ def open_workbench(
     in_process: bool = False,
     opening: Callable[[Workbench], None] | None = None,
     again: str | None = None,
+    *,
+    theme: str | None = None,
+    ascii: bool = False,
 ) -> None:
     """Open the terminal on a workspace; returns when the person leaves it.
 
     Args:
         opening: called once when the workbench stands.
         again: the command that opens it again, where that is not the usual one.
+        theme: instead of that of the person's settings.
+        ascii: draw without characters beyond ASCII, whatever the settings say.
 
     Raises:
+        UserError: the settings cannot be read, or name a theme that there is not.
         SystemExit: it was ended by a signal or the terminal is gone.
     """
     # A mouse that is reported goes on being reported after the line dropped: into the person's own shell.
     mouse = "SSH_CONNECTION" not in os.environ
-    app = Workbench(workspace, in_process=in_process, opening=opening)
+    settings = load_settings()
+    if theme is not None:
+        settings = replace(settings, theme=theme)
+    if ascii:
+        settings = replace(settings, ascii=True)
+    plain_start = opening is None
+    app = Workbench(
+        workspace,
+        in_process=in_process,
+        opening=opening,
+        settings=settings,
+        watching=plain_start and _something_runs(workspace),
+        tour=plain_start,
+    )
     handed_over: list[str] = []
     if in_process:
         handed_over = _run_with_engine(app, mouse)
@@ -344,6 +425,11 @@ def open_workbench(
     if app.left_with:
         raise SystemExit(app.left_with)
     _farewell(workspace, handed_over, again or f"dpotui {shlex.quote(str(workspace.root))}")
+
+
+def _something_runs(workspace: Workspace) -> bool:
+    with closing(open_store(workspace.database)) as db:
+        return bool(runs.listing(db, states=runs.LIVE, limit=1))
 
 
 def _run_with_engine(app: Workbench, mouse: bool) -> list[str]:

@@ -102,8 +102,12 @@ class ModeScreen(Screen[None]):
         """What the list is narrowed to, in words."""
         return ""
 
+    @property
+    def pane_at_first(self) -> str:
+        return self.PANES[0][1]
+
     def on_mount(self) -> None:
-        self.pane = self.PANES[0][1]
+        self.pane = self.pane_at_first
 
     def on_screen_resume(self) -> None:
         self.refresh_all()

@@ -132,6 +132,11 @@ class StageScreen(TicksItems, CommandsRuns):
     def checklist(self) -> ChecklistTree:
         return self.query_one(ChecklistTree)
 
+    @property
+    def pane_at_first(self) -> str:
+        # Whoever comes back to a run wants to see how it does.
+        return "charts" if self.bench.watching else super().pane_at_first
+
     def stage_shown(self) -> int | None:
         return self.stage
 

@@ -99,6 +99,8 @@ class Tabs(Lines):
         self._panes: tuple[str, ...] = ()
         self._pane = ""
         self._note = ""
+        # Where names stand in the row: column, "mode" or "pane", name.
+        self.places: list[tuple[int, str, str]] = []
 
     def fill(self, panes: tuple[str, ...], pane: str, note: str = "") -> None:
         self._panes, self._pane, self._note = panes, pane, note
@@ -115,8 +117,20 @@ class Tabs(Lines):
             spans = self._modes(behind, named)
             pad = width - sum(cell_len(text) for text, _ in [*spans, *right])
             if pad >= 0:
-                return [*spans, (" " * pad, ""), *right]
-        return self._modes(" ", True)
+                return self._placed([*spans, (" " * pad, ""), *right])
+        return self._placed(self._modes(" ", True))
+
+    def _placed(self, spans: list[Span]) -> list[Span]:
+        """The same, remembering where each mode and pane stands."""
+        self.places, x = [], 0
+        for text, _ in spans:
+            word = text.strip()
+            if word in MODES:
+                self.places.append((x + 1, "mode", MODES[word]))
+            elif word in self._panes and f" {word} " == text:
+                self.places.append((x + 1, "pane", word))
+            x += cell_len(text)
+        return spans
 
     def _modes(self, behind: str, named: bool) -> list[Span]:
         spans: list[Span] = []
