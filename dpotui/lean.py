@@ -37,9 +37,9 @@ class _Later(ModuleType):
     """Stands where sqlite-utils keeps dateutil's parser for its recipes: reads it when one of them is used."""
 
     def __getattr__(self, name: str) -> Any:
-        from dateutil import parser
+        from importlib import import_module
 
-        return getattr(parser, name)
+        return getattr(import_module("dateutil.parser"), name)
 
 
 @contextmanager
