@@ -31,6 +31,7 @@ class ModeScreen(Screen[None]):
     MODE: ClassVar[str] = ""
     # Title and id of each pane, in the order of the tab key.
     PANES: ClassVar[tuple[tuple[str, str], ...]] = ()
+    AUTO_FOCUS = ""  # the pane that is chosen has the focus
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - declared so by Screen
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "pane(1)", "Pane", priority=True, id="screen.next-pane"),

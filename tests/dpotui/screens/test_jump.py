@@ -90,6 +90,6 @@ async def test_it_begins_with_the_run_that_is_on(busy: Scene) -> None:
 
 
 def test_a_theme_that_there_is_not_is_said(empty: Scene) -> None:
-    with pytest.raises(UserError, match="there is no theme 'neon': .*dpotui-dark"):
+    with pytest.raises(UserError, match=r"there is no theme 'neon': .*dpotui-dark"):
         Workbench(empty.workspace, settings=Settings(theme="neon"))
     assert Workbench(empty.workspace, settings=Settings(theme="dpotui-light")).theme == "dpotui-light"
