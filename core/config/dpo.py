@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BeforeValidator, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from core.config.models import Adapter, Compute, Data, Logging, Optimization, Training, _output_conflicts
+from core.config.models import Adapter, Compute, Data, Logging, Optimization, SampledTraining, _output_conflicts
 from core.config.section import MANY, Number, Section, Text, Whole
 from core.config.section import unit as _unit
 from core.text import one_line
@@ -60,7 +60,7 @@ def _loss_type(value: object) -> object:
     raise ValueError("no loss")
 
 
-class DPOTraining(Training):
+class DPOTraining(SampledTraining):
     beta: Number = Field(
         description="Strength of the KL penalty; higher stays closer to the reference. With ipo it is τ.",
         gt=0,

@@ -191,7 +191,28 @@ class Training(Section):
         return found
 
 
-class SFTTraining(Training):
+class SampledTraining(Training):
+    """A training that writes to a few prompts as it goes, so that one can read what it learns."""
+
+    sample_prompts: Whole = Field(
+        default=4,
+        description="Validation prompts, the first different ones, that the model answers at every evaluation, and the"
+        " reference once, to be read side by side. The likeliest token is taken each time; 0 asks none.",
+        ge=0,
+        le=64,
+        json_schema_extra=_unit("prompts"),
+    )
+    sample_max_tokens: Whole = Field(
+        default=64,
+        description="Longest of these answers. An evaluation takes longer by about as many forward passes of one token"
+        " for each prompt; the log says the seconds.",
+        ge=1,
+        le=4096,
+        json_schema_extra=_unit("tokens"),
+    )
+
+
+class SFTTraining(SampledTraining):
     packing: bool = Field(
         default=False,
         description="Pack several examples into one row, each blind to the others, so that there is next to no padding;"

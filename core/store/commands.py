@@ -13,6 +13,10 @@ from core.store.database import transaction
 
 Verb = Literal["pause", "resume", "stop", "checkpoint", "gradients"]
 
+# What a run in no state to obey has not got, where "nothing to <verb>" would not do.
+_NOTHING = {"gradients": "no step whose gradients could be measured"}
+# Kinds of run that train.
+_WITH_GRADIENTS = ("sft", "reward", "dpo")
 
 _COLUMNS = "id, run, verb, who, time, obeyed, answer"
 
@@ -40,7 +44,9 @@ def send(db: Database, run_id: str, verb: Verb, who: str) -> int:
             runs.update(db, run_id, state="stopped", ended=time.time())
             done = (time.time(), "taken out of the queue")
         elif run.state not in runs.LIVE:
-            raise UserError(f"{run_id} is {run.state}: there is nothing to {verb}")
+            raise UserError(f"{run_id} is {run.state}: there is {_NOTHING.get(verb, f'nothing to {verb}')}")
+        elif verb == "gradients" and run.kind not in _WITH_GRADIENTS:
+            raise UserError(f"{run_id} trains nothing ({run.kind}): it has no gradients")
         cursor = db.execute(
             "INSERT INTO commands (run, verb, who, time, obeyed, answer) VALUES (?, ?, ?, ?, ?, ?)",
             [run_id, verb, who, time.time(), *done],

@@ -75,3 +75,5 @@ class Control:
                         return
                     case "stop":
                         return
+                    case "gradients":
+                        pass  # no step is computed now: those of the first one after the pause are measured

@@ -31,6 +31,7 @@ from core.training.loop import Outcome, fit
 from core.training.losses import PairLoss
 from core.training.prepare import batch_limit, claim_output, evaluated, load_for, load_pairs, plan_of, use_machine
 from core.training.reference_cache import ReferenceCache
+from core.training.samples import sampler_of
 from core.training.schedules import BetaSchedule
 
 
@@ -152,7 +153,8 @@ def run(context: Context) -> None:
     with frozen_trunk(context, config, objective, [*train, *held_out], dtype):
         if isinstance(reference, WeightsFromDisk):
             precompute(context, objective)
-        outcome = fit(objective, plan_of(config), context, folder)
+        sampler = sampler_of(context, config, policy, reference.on)
+        outcome = fit(objective, plan_of(config), context, folder, sampler)
 
         context.progress(outcome.state.step, config.training.max_steps, "sampling responses for the KL of the gate")
         kl = objective.policy_kl(

@@ -5,7 +5,8 @@ With float16 the loss is scaled: of gradients below 6e-8 nothing would be left, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,3 +99,23 @@ def sum_gradients(
         mx.eval(total, sums)
     divisor = sums["examples"] * (scale or 1.0)
     return tree_map(lambda g: g / divisor, total), sums
+
+
+def norms_by_module(grads: Any) -> dict[str, float]:
+    """The L2 norm of the gradient of each module's own weights, in the model's order; together they are the norm of
+    all. Both matrices of an adapter are one module's, as are a weight and its bias."""
+    squares: dict[str, Array] = {}
+    for name, gradient in tree_flatten(grads):
+        module = name.rpartition(".")[0] or name
+        square = mx.square(gradient.astype(mx.float32)).sum()
+        squares[module] = squares[module] + square if module in squares else square
+    mx.eval(squares)
+    return {module: math.sqrt(value) if (value := float(square)) >= 0 else value for module, square in squares.items()}
+
+
+def broken_in(modules: Mapping[str, float]) -> str:
+    """In which modules a gradient is no number, in words."""
+    lost = [module for module, norm in modules.items() if not math.isfinite(norm)]
+    if not lost:
+        return "in no module by itself, of all together"
+    return f"in {len(lost)} of {len(modules)} modules, such as {lost[-1]}"

@@ -18,11 +18,12 @@ from core.data.batches import BatchStream, Size
 from core.errors import UserError
 from core.models.gradient_checkpointing import gradient_checkpointing
 from core.store import artifacts, runs
+from core.store import gradients as norms
 from core.training import checkpoints
 from core.training.checkpoints import TrainerState
 from core.training.context import Context
 from core.training.control import Stopped
-from core.training.gradients import LossScale, gradient_function, sum_gradients
+from core.training.gradients import LossScale, broken_in, gradient_function, norms_by_module, sum_gradients
 from core.training.guard import Guard, told
 from core.training.optimization import clip, global_norm, learning_rate, make_optimizer
 from core.training.schedules import BetaSchedule
@@ -116,8 +117,17 @@ class Outcome:
     evaluation: dict[str, float]
 
 
-def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Outcome:
+def fit(
+    objective: Objective,
+    plan: Plan,
+    context: Context,
+    folder: Path,
+    sampler: Callable[[int], bool] | None = None,
+) -> Outcome:
     """Train from the newest checkpoint in `folder`, or from the start, to `plan.max_steps` or an early stop.
+
+    Args:
+        sampler: called in each evaluation with its step, the model in evaluation mode; False where it was interrupted.
 
     Raises:
         Stopped: a person or the engine ended it; a checkpoint is on disk.
@@ -187,14 +197,15 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
         if plan.beta is not None and isinstance(objective, HasBeta):
             objective.beta = plan.beta.start
         found = objective.evaluate(state.step, control.wants_stop)
-        model.train()
-        if found is None:
-            return
-        if not math.isfinite(found["eval_loss"]):
+        if found is not None and not math.isfinite(found["eval_loss"]):
             raise UserError(
                 f"step {state.step}: the validation loss is {found['eval_loss']}: "
                 + ("lower training.learning_rate, or set compute.dtype: float32" if state.step else _BROKEN)
             )
+        interrupted = found is None or (sampler is not None and not sampler(state.step))
+        model.train()
+        if found is None or interrupted:
+            return
         state.evaluated, state.last_eval = state.step, found
         state.first_eval = state.first_eval or found
         context.metrics(state.step, _shown(found))
@@ -236,10 +247,16 @@ def fit(objective: Objective, plan: Plan, context: Context, folder: Path) -> Out
                 break
             if state.step >= plan.max_steps or state.guard.stopped:
                 break
-            _step(objective, gradients, optimizer, plan, stream, state, context)
+            asked = [command for command in control.pending() if command.verb == "gradients"]
+            measured = _step(objective, gradients, optimizer, plan, stream, state, context, measure=bool(asked))
+            for command in asked:
+                control.answer(command, f"gradient norms of step {state.step} measured: {measured} modules")
             if state.step % plan.logging_steps == 0 or state.step == plan.max_steps:
                 _report(plan, stream, state, context)
             context.progress(state.step, plan.max_steps, objective.doing)
+    for command in control.pending():
+        if command.verb == "gradients":
+            control.answer(command, f"training ended with step {state.step}: no step follows to be measured")
     if state.window:
         _report(plan, stream, state, context)
     last = save()
@@ -259,8 +276,17 @@ def _step(
     stream: BatchStream,
     state: TrainerState,
     context: Context,
-) -> None:
-    """One update: the sum of the gradients of all examples in the micro-batches, divided by their number."""
+    *,
+    measure: bool,
+) -> int:
+    """One update: the sum of the gradients of all examples in the micro-batches, divided by their number.
+
+    Args:
+        measure: keep the gradient's norm of each module with the run; also done where it is no number.
+
+    Returns:
+        How many modules were measured.
+    """
     started = time.perf_counter()
     if plan.beta is not None and isinstance(objective, HasBeta):
         objective.beta = plan.beta.at(state.step, state.guard.beta_factor)
@@ -276,9 +302,13 @@ def _step(
     rate = learning_rate(plan.learning_rate, scheduler, plan.warmup_steps, plan.max_steps, state.step)
     rate *= state.guard.rate_factor
     optimizer.learning_rate = rate
+    modules: dict[str, float] = {}
+    if measure or not math.isfinite(gradient_norm):
+        modules = norms_by_module(total)
+        norms.record(context.db, context.run.id, state.step + 1, modules)
     if not math.isfinite(gradient_norm):
         raise UserError(
-            f"step {state.step + 1}: the gradient is {gradient_norm}, training cannot go on: "
+            f"step {state.step + 1}: the gradient is {gradient_norm} ({broken_in(modules)}), training cannot go on: "
             "lower training.learning_rate, or set compute.dtype: float32"
         )
     optimizer.update(objective.model, clip(total, norm, plan.optimization.max_grad_norm))
@@ -296,6 +326,7 @@ def _step(
     tokens, sequences = sum(map(objective.tokens, batches)), sum(map(len, batches))
     for key, number in {"tokens": tokens, "sequences": sequences, "updates": 1, "seconds": seconds}.items():
         window[key] = window.get(key, 0.0) + number
+    return len(modules)
 
 
 def _report(plan: Plan, stream: BatchStream, state: TrainerState, context: Context) -> None:

@@ -45,6 +45,9 @@ _AT_ONCE, _LATER = 3, 6
 _TRAINED_AT_ONCE, _TRAINED_LATER = 2.6, 4.0
 _LEAST_POSITIONS = 32
 
+# Keys and values are kept for so many tokens, or twice as many, and so on.
+_CACHE_STEP = 256
+
 # Tokens that one forward pass has on a CPU, where batches go in pieces.
 _PIECE = 512
 # What running the prompt once for both responses has to gain.
@@ -103,6 +106,8 @@ def estimate(
     size = batch_size or config.training.batch_size or 1
     step = _Step(shape, config, lengths, size)
     phases = [("training", step.parts()), ("the update", step.update())]
+    if isinstance(config, DPOConfig | SFTConfig) and config.training.sample_prompts:
+        phases.append(("sampling at evaluations", step.samples(swapped=reference_from_disk)))
     if isinstance(config, DPOConfig):
         phases.append(("sampling for the KL", step.sampling()))
         if reference_from_disk:
@@ -221,13 +226,23 @@ class _Step:
             needed += int(copies * 4 * vocabulary * hidden * -(-positions // most))
         return needed
 
+    def samples(self, *, swapped: bool) -> list[Part]:
+        """Answers to a few prompts at an evaluation; `swapped`: those of a reference whose weights are read in too."""
+        assert isinstance(self.config, DPOConfig | SFTConfig)
+        training = self.config.training
+        copies = [Part("reference", self.weights)] if swapped else []
+        return [*self.held(), *copies, *self._decoding(training.sample_prompts, training.sample_max_tokens)]
+
     def sampling(self) -> list[Part]:
         assert isinstance(self.config, DPOConfig)
-        training, shape = self.config.training, self.shape
-        rows = min(32, training.kl_samples)
-        tokens = rows * (self.lengths.prompt + training.kl_max_tokens)
-        cache = 2 * tokens * shape.blocks * shape.kv_heads * shape.head_dim * self.size
-        return [*self.held(), Part("keys and values", cache), Part("output head", 4 * 4 * rows * shape.vocabulary)]
+        training = self.config.training
+        return [*self.held(), *self._decoding(min(32, training.kl_samples), training.kl_max_tokens)]
+
+    def _decoding(self, rows: int, tokens: int) -> list[Part]:
+        shape = self.shape
+        held = rows * _rounded(self.lengths.prompt + tokens, _CACHE_STEP)
+        cache = 2 * held * shape.blocks * shape.kv_heads * shape.head_dim * self.size
+        return [Part("keys and values", cache), Part("output head", 4 * 4 * rows * shape.vocabulary)]
 
     def reference(self) -> list[Part]:
         """Two copies of the weights, and a pass of one pair without gradient."""

@@ -23,6 +23,7 @@ from core.training import checkpoints
 from core.training.context import Context
 from core.training.loop import fit
 from core.training.prepare import batch_limit, claim_output, evaluated, load_examples, load_for, plan_of, use_machine
+from core.training.samples import sampler_of
 from core.training.sft import SFT
 
 
@@ -70,7 +71,8 @@ def run(context: Context) -> None:
 
     trained = objective(packing_of(config, train) if config.training.packing else None)
     say_packing(context, trained)
-    outcome = fit(trained, replace(plan_of(config), batch_size=trained.size), context, folder)
+    sampler = sampler_of(context, config, base)
+    outcome = fit(trained, replace(plan_of(config), batch_size=trained.size), context, folder, sampler)
     evaluation = outcome.evaluation
 
     target = context.workspace.path(config.model.checkpoint)

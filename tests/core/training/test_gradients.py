@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_unflatten
 
 from core.data.batches import Budget, epoch_order
 from core.engine.client import submit
 from core.errors import UserError
-from core.store import log, metrics, runs
-from core.training import checkpoints, sft_run
+from core.store import commands, log, metrics, runs
+from core.store import gradients as norms
+from core.store.writer import Writer
+from core.training import checkpoints, dpo_run, reward_run, sft_run
 from core.training.control import Stopped
 from core.training.gradients import (
     FIRST_SCALE,
@@ -23,13 +26,16 @@ from core.training.gradients import (
     LARGEST_SCALE,
     SMALLEST_SCALE,
     LossScale,
+    broken_in,
     gradient_function,
+    norms_by_module,
     sum_gradients,
 )
+from core.training.optimization import global_norm
 from core.training.sft import SFT
 from tests.core.training import tiny
 from tests.core.training.objectives import adapted, dpo, random_pairs
-from tests.core.training.test_resume import digest, execute
+from tests.core.training.test_resume import Recorded, StopsAfter, digest, execute
 
 PAIRS = random_pairs(8)
 
@@ -216,3 +222,142 @@ def test_a_loss_that_is_no_number_is_not_for_the_scale(tmp_path: Path) -> None:
     run = submit(space, db, "sft", tiny.sft_config(compute_dtype="float16"))
     with pytest.raises(UserError, match=r"set compute\.dtype: float32"):
         execute(space, db, run.id, sft_run.run, None)
+
+
+# By module, when a person asks
+
+
+def test_the_norms_of_modules_are_together_that_of_all() -> None:
+    found, _ = summed(mx.float32)
+    by_module = norms_by_module(found)
+    assert len(by_module) == len(tree_flatten(found)) // 2  # both matrices of an adapter
+    assert not any(name.endswith((".lora_a", ".lora_b")) for name in by_module)
+    assert math.hypot(*by_module.values()) == pytest.approx(float(global_norm(found)), rel=1e-5)
+    one = next(name for name in by_module if name.endswith("q_proj"))
+    parts = [np.array(value) for name, value in tree_flatten(found) if name.startswith(f"{one}.")]
+    assert by_module[one] == pytest.approx(math.sqrt(sum((part**2).sum() for part in parts)), rel=1e-5)
+    layers = [int(name.split(".layers.")[1].split(".")[0]) for name in by_module if ".layers." in name]
+    assert layers == sorted(layers)
+
+
+def test_what_is_no_number_is_named() -> None:
+    grads = {"a": {"weight": mx.array([3.0, 4.0])}, "b": {"weight": mx.array([float("nan")]), "bias": mx.array([1.0])},
+             "c": {"weight": mx.array([float("inf")])}, "d": mx.array([2.0])}  # fmt: skip
+    found = norms_by_module(grads)
+    assert (found["a"], found["d"]) == (5.0, 2.0)
+    assert math.isnan(found["b"])
+    assert found["c"] == math.inf
+    assert broken_in(found) == "in 2 of 4 modules, such as c"
+    assert broken_in({"a": 1e30, "b": 1e30}) == "in no module by itself, of all together"
+
+
+class Asks(Recorded):
+    """Asks for gradients once a step has been made."""
+
+    at: tuple[int, ...] = (2,)
+
+    def progress(self, step: int, steps: int, phase: str) -> None:
+        super().progress(step, steps, phase)
+        if phase.startswith("training") and step in self.at:
+            runs.update(self.db, self.run.id, state="running")
+            commands.send(self.db, self.run.id, "gradients", "ana")
+            self.control._next_look = 0.0
+
+
+JOBS = {"dpo": dpo_run.run, "sft": sft_run.run, "reward": reward_run.run}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("dpo", {}),
+        ("dpo", {"adapter_type": "full"}),
+        ("sft", {"compute_dtype": "float16"}),
+        ("sft", {"adapter_type": "dora"}),
+        ("reward", {}),
+    ],
+)
+def test_the_norms_of_a_step_are_those_of_its_report(tmp_path: Path, kind: str, changes: dict[str, object]) -> None:
+    """With accumulation; before clipping, which is at 1e-3 here."""
+    space, db = tiny.workspace(tmp_path / "w")
+    make = {"dpo": tiny.dpo_config, "sft": tiny.sft_config, "reward": tiny.reward_config}[kind]
+    run = submit(
+        space, db, kind, make(training_max_steps=5, training_logging_steps=1, training_eval_steps=5,
+                              optimization_max_grad_norm=1e-3, training_warmup_steps=0, **changes),
+    )  # fmt: skip
+    writer = Writer(space.database)
+    JOBS[kind](Asks(space, db, run, writer, StopsAfter(None)))
+    writer.close()
+    assert norms.steps(db, run.id) == [3]
+    found = norms.at(db, run.id, 3)
+    reported = {point.step: point.value for point in metrics.since(db, run.id, "grad_norm")}
+    assert math.hypot(*found.modules.values()) == pytest.approx(reported[3], rel=1e-5)
+    (command,) = commands.of_run(db, run.id)
+    assert command.answer == f"gradient norms of step 3 measured: {len(found.modules)} modules"
+
+
+def test_asking_changes_nothing_of_training(tmp_path: Path) -> None:
+    space, db = tiny.workspace(tmp_path / "w")
+    config = tiny.dpo_config(training_max_steps=6, training_eval_steps=6)
+    asked, silent = (submit(space, db, "dpo", config) for _ in range(2))
+    writer = Writer(space.database)
+    dpo_run.run(Asks(space, db, asked, writer, StopsAfter(None)))
+    writer.close()
+    execute(space, db, silent.id, dpo_run.run, None)
+    a, b = (space.path(runs.get(db, run.id).output_dir) / "checkpoint-6" for run in (asked, silent))
+    assert digest(a / checkpoints.WEIGHTS) == digest(b / checkpoints.WEIGHTS)
+    assert norms.steps(db, silent.id) == []
+
+
+def test_asked_after_the_last_step_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space, db = tiny.workspace(tmp_path / "w")
+    run = submit(space, db, "dpo", tiny.dpo_config(training_max_steps=4))
+    monkeypatch.setattr(Asks, "at", (4,))
+    writer = Writer(space.database)
+    dpo_run.run(Asks(space, db, run, writer, StopsAfter(None)))
+    writer.close()
+    (command,) = commands.of_run(db, run.id)
+    assert command.answer == "training ended with step 4: no step follows to be measured"
+    assert norms.steps(db, run.id) == []
+
+
+def test_a_gradient_that_is_none_leaves_its_norms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asked: which modules it is in is what one wants to know now."""
+    space, db = tiny.workspace(tmp_path / "w")
+    run = submit(space, db, "dpo", tiny.dpo_config())
+
+    def broken(*given: Any) -> Any:
+        total, sums = sum_gradients(*given)
+        name = next(name for name, _ in tree_flatten(total) if name.endswith("v_proj.lora_b"))
+        flat_ = [(n, value * float("nan") if n == name else value) for n, value in tree_flatten(total)]
+        return tree_unflatten(flat_), sums
+
+    monkeypatch.setattr("core.training.loop.sum_gradients", broken)
+    with pytest.raises(UserError, match=r"step 1: the gradient is nan \(in 1 of \d+ modules, such as .*\.v_proj\), tr"):
+        execute(space, db, run.id, dpo_run.run, None)
+    found = norms.at(db, run.id, 1)
+    assert [name.endswith("v_proj") for name, norm in found.modules.items() if math.isnan(norm)] == [True]
+
+
+@pytest.mark.parametrize("kind", ["evaluate", "generate", "judge", "data_check", "init_check", "calibrate"])
+def test_what_does_not_train_has_none(tmp_path: Path, kind: runs.Kind) -> None:
+    _, db = tiny.workspace(tmp_path / "w")
+    run = runs.create(db, kind, config={})
+    runs.update(db, run.id, state="running")
+    with pytest.raises(UserError, match=rf"{run.id} trains nothing \({kind}\): it has no gradients"):
+        commands.send(db, run.id, "gradients", "ana")
+    runs.update(db, run.id, state="finished")
+    with pytest.raises(UserError, match=r"is finished: there is no step whose gradients could be measured"):
+        commands.send(db, run.id, "gradients", "ana")
+
+
+def test_asked_while_paused_it_is_measured_after_the_pause(tmp_path: Path) -> None:
+    space, db = tiny.workspace(tmp_path / "w")
+    run = submit(space, db, "dpo", tiny.dpo_config(training_max_steps=3, training_eval_steps=3))
+    runs.update(db, run.id, state="running")
+    for verb in ("pause", "gradients", "resume"):
+        commands.send(db, run.id, verb, "ana")
+    execute(space, db, run.id, dpo_run.run, None)
+    answers = {command.verb: command.answer for command in commands.of_run(db, run.id)}
+    assert answers["gradients"].startswith("gradient norms of step 1 measured: ")
+    assert norms.steps(db, run.id) == [1]

@@ -16,9 +16,11 @@ from mlx.utils import tree_flatten
 from core.config import TrainingConfig, plan_for
 from core.config.models import Adapter, Optimization
 from core.data.lengths import of_limits
+from core.generation.sampling import sample as sample_answers
 from core.model_folder import read_shape
 from core.models.adapters import adapter_weights, add_adapters
 from core.models.gradient_checkpointing import gradient_checkpointing
+from core.models.load import load
 from core.store import Database
 from core.training import probe
 from core.training.forecast import lengths_of, model_of
@@ -166,9 +168,31 @@ def test_a_reference_from_disk_takes_a_second_copy(made: tuple[Workspace, Databa
     shape, config = read_shape(made[0].root / "models" / "dense"), config_of("dpo", training_batch_size=1)
     little = of_limits(4, 4)
     found = estimate(shape, config, little, reference_from_disk=True)
-    assert found.at == "the reference's pass"
+    assert found.at == "sampling at evaluations"
     assert found.part("reference") == shape.weights(4)
     assert estimate(shape, config, little).part("reference") == 0
+    silent = config_of("dpo", training_batch_size=1, training_sample_prompts=0)
+    found = estimate(shape, silent, little, reference_from_disk=True)
+    assert found.at == "the reference's pass"
+    assert found.part("reference") == shape.weights(4)
+
+
+@pytest.mark.parametrize(("kind", "tokens"), [("dpo", 20), ("sft", 250)])
+def test_samples_take_their_keys_and_values(made: tuple[Workspace, Database], kind: str, tokens: int) -> None:
+    space, _ = made
+    config = config_of(kind, training_sample_prompts=64, training_sample_max_tokens=tokens, training_batch_size=1)
+    if plan_for(config).device == "gpu":
+        pytest.skip("fitted on a CPU")
+    found = estimate(read_shape(space.path(model_of(config))), config, of_limits(20, 4))
+    assert found.at == "sampling at evaluations"
+    loaded = load(space.path(model_of(config)))
+    prompts = [[7 + place] * 20 for place in range(64)]
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    sample_answers(loaded.model, loaded.tokenizer, prompts, max_tokens=tokens, temperature=0, seed=0)
+    above = mx.get_peak_memory() - before
+    assert 0.6 < (found.part("keys and values") + found.part("output head")) / above < 1.7
 
 
 def test_the_parts_are_the_whole(made: tuple[Workspace, Database]) -> None:

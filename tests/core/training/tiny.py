@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 from core.config import DPOConfig, RewardConfig, SFTConfig
-from core.config.models import Compute, Training
+from core.config.models import Compute, SFTTraining
 from core.config.reward import RewardTraining
 from core.demo.model import write_model
 from core.store import Database, open_store
@@ -69,7 +69,7 @@ def dpo_config(**changes: object) -> DPOConfig:
 
 def sft_config(**changes: object) -> SFTConfig:
     raw = dpo_config().model_dump(mode="json")
-    raw["training"] = {key: value for key, value in raw["training"].items() if key in Training.model_fields}
+    raw["training"] = {key: value for key, value in raw["training"].items() if key in SFTTraining.model_fields}
     raw["compute"] = {key: value for key, value in raw["compute"].items() if key in Compute.model_fields}
     raw = {key: value for key, value in raw.items() if key in SFTConfig.model_fields}
     raw["model"] = {"base_model": "models/tiny", "checkpoint": "checkpoints/sft"}
