@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
-from core.store import Database, calibrations, engines, gradients, log, open_store, runs, samples
+from core.store import Database, calibrations, engines, gradients, log, metrics, open_store, runs, samples
 from core.store import commands as command_store
 from core.store import facts as fact_store
 from core.store.calibrations import Calibration
 from core.store.commands import Command
 from core.store.facts import Fact
+from core.store.files import SETTLED_NS
 from core.store.log import Line
 from core.store.runs import Run
 from core.workspace import Workspace
 from dpotui.pace import Pace
 from dpotui.results import Block
 from dpotui.results import read as read_results
-from dpotui.series import Recorder, Series
+from dpotui.series import Recorder, Series, Window
 
 if TYPE_CHECKING:
     from core.checklist import Item, ItemState
-    from core.gates import GateResult
+    from core.gates import Gate, GateResult
 
 INTERVAL = 0.5
 # How often what does not pass through runs.db is looked at: engines that died, files and configurations that changed.
 _OUTSIDE = 2.0
+# How often gates are read again though no file beside them changed: their thresholds may lie elsewhere.
+_REREAD = 60.0
 # Runs in the picture; older ones are paged by the list that shows them.
 RUNS = 200
 LOG_LINES = 500
@@ -48,11 +54,29 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
+class Closer:
+    """What is wanted of a run beyond its own series."""
+
+    beside: tuple[str, ...] = ()  # runs whose series are wanted, too
+    window: Window | None = None  # steps that are wanted in detail
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """Series in a window of steps, by run."""
+
+    window: Window
+    series: Mapping[str, Mapping[str, Series]]
+
+
+@dataclass(frozen=True, slots=True)
 class Watched:
     """All that is shown of one run."""
 
     run: Run
     series: Mapping[str, Series] = field(default_factory=dict)
+    beside: tuple[tuple[Run, Mapping[str, Series]], ...] = ()  # other runs that are drawn with it
+    detail: Detail | None = None
     log: tuple[Line, ...] = ()
     commands: tuple[Command, ...] = ()  # newest first
     facts: Mapping[str, Fact] = field(default_factory=dict)
@@ -79,6 +103,7 @@ class Snapshot:
     total_runs: int = 0
     live: Run | None = None  # what is executed now, or waits for it
     eta: float | None = None  # seconds
+    guard: tuple[str, int, int] | None = None  # the live run, when its KL guard last spoke and how often it had acted
     engine: Engine = field(default_factory=Engine)
     roots: tuple[Item, ...] = ()
     states: Mapping[str, ItemState] = field(default_factory=dict)
@@ -89,6 +114,7 @@ class Snapshot:
     key_facts: Mapping[str, str] = field(default_factory=dict)  # what a run came to, by its id
     calibrations: tuple[Calibration, ...] = ()  # newest first
     results: Results | None = None
+    newest: Mapping[int, Run] = field(default_factory=dict)  # of stages that have none among `runs`
 
     @property
     def stage(self) -> int | None:
@@ -99,12 +125,18 @@ class Snapshot:
         return next((root.stage for root in left), None)
 
     def run(self, run_id: str | None) -> Run | None:
-        return next((run for run in self.runs if run.id == run_id), None)
+        known = next((run for run in self.runs if run.id == run_id), None)
+        if known is None and self.watched is not None and self.watched.run.id == run_id:
+            return self.watched.run  # one that is older than those of the picture
+        return known
 
     def latest(self, kinds: tuple[str, ...], stage: int | None = None) -> Run | None:
         """The live run of these kinds (and of a stage), else the newest."""
-        of_kind = [run for run in self.runs if run.kind in kinds and stage in (None, run.stage)]
-        return next((run for run in of_kind if run.state in runs.LIVE), of_kind[0] if of_kind else None)
+        of_kind = [
+            run for run in self.runs if run.kind in kinds and stage in (None, run.stage) and run.archived is None
+        ]
+        older = self.newest.get(stage) if stage is not None else None
+        return next((run for run in of_kind if run.state in runs.LIVE), of_kind[0] if of_kind else older)
 
 
 # What tells runs of a kind apart, in the order in which it is said.
@@ -123,6 +155,19 @@ _KEY_FACTS = (
 def _told(facts: Mapping[str, Fact], name: str, label: str) -> str:
     value = facts[name].value
     return f"{label} {value:.4g}" if value is not None else f"{label} —"
+
+
+def _stamp(folder: Path) -> object:
+    """Changes when a file in a folder does; None where one changed so lately that it may change again unseen."""
+    found = []
+    try:
+        for path in sorted(folder.rglob("*")):
+            info = path.stat()
+            found.append((path.name, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns))
+    except OSError:
+        return None
+    newest = max((times[-1] for times in found), default=0)
+    return tuple(found) if time.time_ns() - newest > SETTLED_NS else None
 
 
 Clock = Callable[[], float]
@@ -162,6 +207,13 @@ class Reader:
         self._results_wait = False  # they were left for the next picture
         self._pace = Pace()
         self._recorder = Recorder()
+        self._closer = Closer()
+        self._beside: dict[str, tuple[Run, Recorder, Mapping[str, Series]]] = {}
+        self._detail: dict[str, Recorder] = {}
+        self._newest_key: tuple[object, ...] = ()
+        self._gates: tuple[Gate, ...] = ()
+        self._gates_stamp: object = None
+        self._gates_read = 0.0
         self._log: list[Line] = []
         self._told: dict[str, tuple[Run, str]] = {}
         self._last = Snapshot(workspace, clock())
@@ -170,13 +222,20 @@ class Reader:
         self._db.close()
 
     def look(
-        self, watch: str | None, *, stage: int | None = None, judge: bool = True, results: bool = True
+        self,
+        watch: str | None,
+        *,
+        stage: int | None = None,
+        closer: Closer = Closer(),
+        judge: bool = True,
+        results: bool = True,
     ) -> Snapshot | None:
         """The newest picture, or None when nothing changed since the last one.
 
         Args:
             watch: the run whose metrics and log are wanted.
             stage: the one whose results are wanted.
+            closer: what of that run is wanted beyond its own series.
             judge: look at gates and the engine too. The first picture does without, to be there at once.
             results: read those of the stage, too. Where they are read for the first time that takes a second, for
                 which charts and log need not wait: such a picture does without, and the next one has them.
@@ -186,15 +245,17 @@ class Reader:
         engine = self._engine(now) if outside else self._last.engine
         version = self._db.execute("PRAGMA data_version").fetchone()[0]
         watched = self._last.watched.run.id if self._last.watched else None
-        looked_at = (version, watch, stage, engine)
-        stands = looked_at == (self._version, watched, self._stage, self._last.engine)
+        looked_at = (version, watch, stage, engine, closer)
+        stands = looked_at == (self._version, watched, self._stage, self._last.engine, self._closer)
         stands = stands and not (results and self._results_wait)
         if stands and not outside and (self._last.judged or not judge):
             return None
         new = self._last
         if not stands:
-            self._version, self._stage = version, stage
-            new = replace(self._runs(new, now), engine=engine, watched=self._watch(watch))
+            if version != self._version:
+                new = self._runs(new, now)
+            self._version, self._stage, self._closer = version, stage, closer
+            new = replace(new, engine=engine, watched=self._watch(watch, closer))
             self._results_wait = not results and stage is not None
             new = replace(new, results=self._results(new, stage, watch) if results else new.results)
         if judge:
@@ -224,9 +285,13 @@ class Reader:
         live = next((run for run in found if run.state in runs.LIVE), None)
         live = live or next((run for run in reversed(found) if run.state == "queued"), None)
         eta = self._pace.eta(live, now)
+        acted = metrics.tail(self._db, live.id, "kl_guard_actions", 1) if live is not None else []
+        guard = (live.id, acted[0].step, int(acted[0].value)) if live is not None and acted else None
         measured = tuple(calibrations.listing(self._db, CALIBRATIONS))
         told = self._key_facts(found)
-        return replace(last, runs=found, total_runs=total, live=live, eta=eta, key_facts=told, calibrations=measured)
+        return replace(
+            last, runs=found, total_runs=total, live=live, eta=eta, guard=guard, key_facts=told, calibrations=measured
+        )
 
     def _key_facts(self, found: tuple[Run, ...]) -> dict[str, str]:
         """The few facts that tell runs apart. Those of a run that ended do not change any more."""
@@ -240,7 +305,7 @@ class Reader:
         self._told = told
         return {run_id: words for run_id, (_, words) in told.items()}
 
-    def _watch(self, watch: str | None) -> Watched | None:
+    def _watch(self, watch: str | None, closer: Closer) -> Watched | None:
         if watch is None:
             return None
         try:
@@ -254,12 +319,44 @@ class Reader:
         return Watched(
             run,
             self._recorder.read(self._db, run),
+            self._others(closer.beside),
+            self._closely(closer, run),
             tuple(self._log),
             tuple(command_store.of_run(self._db, watch, limit=5)),
             fact_store.of_run(self._db, watch),
             tuple(samples.steps(self._db, watch)),
             tuple(gradients.steps(self._db, watch)),
         )
+
+    def _others(self, beside: tuple[str, ...]) -> tuple[tuple[Run, Mapping[str, Series]], ...]:
+        """The series of other runs; those of a run that ended stand."""
+        known, self._beside = self._beside, {}
+        for run_id in beside:
+            try:
+                run = runs.get(self._db, run_id)
+            except UserError:
+                continue
+            before, recorder, series = known.get(run_id, (None, Recorder(), {}))
+            if before is None or before != run or run.ended is None:
+                series = recorder.read(self._db, run)
+            self._beside[run_id] = run, recorder, series
+        return tuple((run, series) for run, _, series in self._beside.values())
+
+    def _closely(self, closer: Closer, run: Run) -> Detail | None:
+        """The window in detail, of the run in hand and of those beside it."""
+        if closer.window is None:
+            self._detail = {}
+            return None
+        of = {run.id: run} | {run_id: other for run_id, (other, _, _) in self._beside.items()}
+        known, self._detail = self._detail, {}
+        found = {}
+        for run_id, other in of.items():
+            recorder = known.get(run_id)
+            if recorder is None or recorder.window != closer.window:
+                recorder = Recorder(closer.window)
+            self._detail[run_id] = recorder
+            found[run_id] = recorder.read(self._db, other)
+        return Detail(closer.window, found)
 
     def _results(self, new: Snapshot, stage: int | None, watch: str | None) -> Results | None:
         """Read again only when something was measured, judged or written since: metrics of a step are no news here."""
@@ -284,10 +381,27 @@ class Reader:
         from core import gates  # what reads configurations takes a quarter of a second to import
 
         try:
-            results = tuple(gates.evaluate(self._db, self._workspace))
+            self._load_gates()
+            results = tuple(gates.evaluate(self._db, self._workspace, gates=self._gates))
+            with suppress(sqlite3.OperationalError):  # a full disk: what cannot be kept now is at the next look
+                gates.record(self._db, results, self._clock())
         except UserError as error:
             problem = problem or self._said(error)
         return replace(snapshot, gates=results, problem=problem, judged=True)
+
+    def _load_gates(self) -> None:
+        """Read anew when a file beside them changed: reading them takes longer than all else that is looked at.
+
+        Raises:
+            UserError: an error in them.
+        """
+        from core import gates
+
+        now, stamp = self._clock(), _stamp(self._workspace.configs)
+        if stamp is None or stamp != self._gates_stamp or not 0 <= now - self._gates_read < _REREAD:
+            self._gates_stamp = None
+            self._gates = tuple(gates.load_gates(self._workspace))
+            self._gates_stamp, self._gates_read = stamp, now
 
     def _checklists(self, snapshot: Snapshot) -> Snapshot:
         """With the checklists as they are ticked now: read in some milliseconds, so the first picture has them."""
@@ -319,6 +433,7 @@ class Poller:
         self._workspace, self._clock, self._probe = workspace, clock, probe
         self._deliver, self._fail = deliver, fail
         self._watched: tuple[str | None, int | None] = None, None
+        self._closer = Closer()
         self._wake, self._end = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="runs-db", daemon=True)
 
@@ -330,10 +445,10 @@ class Poller:
         self._wake.set()
         self._thread.join(2.0)
 
-    def watch(self, run_id: str | None, stage: int | None = None) -> None:
-        """Choose the run whose metrics and log the snapshots carry, and the stage whose results."""
-        if (run_id, stage) != self._watched:
-            self._watched = run_id, stage
+    def watch(self, run_id: str | None, stage: int | None = None, closer: Closer = Closer()) -> None:
+        """Choose the run whose metrics and log the snapshots carry, what of it beyond, and the stage whose results."""
+        if (run_id, stage, closer) != (*self._watched, self._closer):
+            self._watched, self._closer = (run_id, stage), closer
             self._wake.set()
 
     def nudge(self) -> None:
@@ -349,7 +464,7 @@ class Poller:
                 run_id, stage = watched = self._watched
                 # What was just chosen is shown at once, and its results when they are read.
                 ahead = first or (watched != shown and stage is not None)
-                snapshot = reader.look(run_id, stage=stage, judge=not first, results=not ahead)
+                snapshot = reader.look(run_id, stage=stage, closer=self._closer, judge=not first, results=not ahead)
                 shown = watched
                 if snapshot is not None:
                     self._deliver(snapshot)

@@ -94,6 +94,7 @@ class Engine:
 
     def _execute(self, db: Database, writer: Writer, run: Run, engine: int) -> None:
         # MLX is loaded here, in the thread that uses it, and not before there is something to do.
+        from core import gates
         from core.engine.jobs import JOBS
         from core.training.context import Context
         from core.training.control import Stopped
@@ -122,6 +123,7 @@ class Engine:
         writer.flush()
         runs.update(db, run.id, ended=time.time(), phase="", **ending)
         _tell_children(db, run.id, str(ending["state"]))
+        gates.follow(db, self._workspace)
         del context
         _free()
 

@@ -1,8 +1,9 @@
 """Quality gates: facts against thresholds."""
 
 from core.gates.enforce import check_quality_gates, enforce_gates, enforced
+from core.gates.history import Kept, follow, history, record
 from core.gates.thresholds import Gate, load_gates
-from core.gates.verdicts import GateResult, Verdict, evaluate, evaluate_run, judge, overall, record
+from core.gates.verdicts import GateResult, Verdict, evaluate, evaluate_run, judge, overall
 
 # The stages by name, as `enforce_gates` and the command line take them.
 STAGES = {
@@ -20,12 +21,15 @@ __all__ = [
     "STAGES",
     "Gate",
     "GateResult",
+    "Kept",
     "Verdict",
     "check_quality_gates",
     "enforce_gates",
     "enforced",
     "evaluate",
     "evaluate_run",
+    "follow",
+    "history",
     "judge",
     "load_gates",
     "overall",

@@ -35,7 +35,10 @@ _COMPARE = dict(_OPS.values())
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """`threshold` is in `unit`. `enforce` names the stage for which `enforce_gates` looks at it, if any does."""
+    """`threshold` is in `unit`. `enforce` names the stage for which `enforce_gates` looks at it, if any does.
+
+    `file` of the workspace's configs holds the threshold, under `key` where that is not gates.yaml itself.
+    """
 
     stage: int
     name: str
@@ -45,6 +48,8 @@ class Gate:
     threshold: float
     unit: str = ""
     enforce: str | None = None
+    file: str = FILE
+    key: str = ""
 
     @property
     def target(self) -> str:
@@ -167,6 +172,7 @@ def _gates(
     entry = validate(document, _Entry, at)
     each = False
     thresholds: dict[str, float] = {}
+    reference: _Reference | None = None
     if isinstance(entry.threshold, Mapping):
         reference = validate(document, _Reference, (*at, "threshold"))
         where, each = document.where((*at, "threshold")), reference.each
@@ -195,6 +201,8 @@ def _gates(
             threshold,
             one_line(entry.unit, 30),
             entry.enforce,
+            FILE if reference is None else reference.file,
+            "" if reference is None else one_line(reference.key.replace(EACH, name), 120),
         )
         for name, threshold in thresholds.items()
     ]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
 from core.gates.thresholds import DPO_FILE, Gate, load_gates
-from core.store import Database, facts, files, transaction
+from core.store import Database, facts, files
 from core.store.facts import Fact
 from core.store.runs import Run
 from core.workspace import Workspace
@@ -49,9 +48,15 @@ class GateResult:
         return _shown(self.value, self.gate)
 
 
-def evaluate(db: Database, workspace: Workspace, stage: int | None = None) -> list[GateResult]:
-    """Judge the gates of a stage, or of all, by the newest facts of the workspace."""
-    gates = [gate for gate in load_gates(workspace) if stage is None or gate.stage == stage]
+def evaluate(
+    db: Database, workspace: Workspace, stage: int | None = None, gates: Iterable[Gate] | None = None
+) -> list[GateResult]:
+    """Judge the gates of a stage, or of all, by the newest facts of the workspace.
+
+    Args:
+        gates: those of the workspace, where they were loaded before.
+    """
+    gates = [gate for gate in gates or load_gates(workspace) if stage is None or gate.stage == stage]
     return _judge_all(db, workspace, gates, facts.latest(db))
 
 
@@ -133,32 +138,3 @@ def overall(results: Sequence[GateResult]) -> Verdict | None:
     verdicts = {result.verdict for result in results}
     order: tuple[Verdict, ...] = ("FAIL", "UNKNOWN", "STALE", "PASS")
     return next((verdict for verdict in order if verdict in verdicts), None)
-
-
-def record(db: Database, results: Iterable[GateResult]) -> list[GateResult]:
-    """Append verdicts to runs.db; only those whose verdict, fact or threshold is another than last time.
-
-    Returns:
-        Those that were appended.
-    """
-    changed = []
-    with transaction(db):
-        for result in results:
-            gate = result.gate
-            last = db.execute(
-                "SELECT verdict, fact, threshold, op FROM verdicts WHERE stage = ? AND gate = ?"
-                " ORDER BY id DESC LIMIT 1",
-                [gate.stage, gate.name],
-            ).fetchone()
-            if last == (result.verdict, result.fact, gate.threshold, gate.op):
-                continue
-            value = result.value if result.value is not None and math.isfinite(result.value) else None
-            db.execute(
-                "INSERT INTO verdicts"
-                " (stage, gate, verdict, value, op, threshold, low, high, n, fact, run, reason, time)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [gate.stage, gate.name, result.verdict, value, gate.op, gate.threshold, result.low, result.high,
-                 result.n, result.fact, result.run, result.reason, time.time()],
-            )  # fmt: skip
-            changed.append(result)
-    return changed

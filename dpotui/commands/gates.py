@@ -30,6 +30,7 @@ _OPTIONS = {"pairs": "preference_data", "kl": "dpo_training", "retention": "eval
 @click.option("--kl", type=float, metavar="NATS", help="dpo_training: judge this KL divergence, in nats per token.")
 @click.option("--run", "run_id", metavar="RUN", help="Judge what this run measured, by its own configuration.")
 @click.option("--retention", type=float, metavar="PERCENT", help="evaluation: judge this capability retention.")
+@click.option("--history", "past", is_flag=True, help="List what was judged before, newest first.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.option("-w", "--workspace", metavar="DIR", help="The workspace (default: here).")
 def command(
@@ -39,6 +40,7 @@ def command(
     kl: float | None,
     run_id: str | None,
     retention: float | None,
+    past: bool,
     as_json: bool,
     workspace: str | None,
 ) -> None:
@@ -52,6 +54,7 @@ def command(
     dpotui gates dpo_training --kl 0.08
     dpotui gates dpo_training --run dpo-003
     dpotui gates evaluation --retention 96.5
+    dpotui gates 5 --history
 
     With --pairs, --kl or --retention no workspace is needed; without one the thresholds are those of the templates.
     Exit status: 0 all gates pass, 1 one fails, is unknown or stale, 2 wrong use.
@@ -65,7 +68,19 @@ def command(
         raise UserError(f"--{given[0]} and --{given[1]} do not go together: give one")
     if scale is not None and pairs is None:
         raise UserError("--scale goes with --pairs")
+    if past and given:
+        raise UserError(f"--history and --{given[0]} do not go together: the history is of the workspace")
     name = _stage_name(stage)
+    if past:
+        from dpotui.commands.gates_history import show
+
+        show(
+            open_workspace(Path(workspace or ".")),
+            _shown_stage(stage, name),
+            None if name is None else STAGES[name],
+            as_json,
+        )
+        return
     if given and given[0] in _OPTIONS:
         wanted = _OPTIONS[given[0]]
         if name not in (None, wanted):
@@ -86,13 +101,21 @@ def command(
         results, name = _of_workspace(open_workspace(Path(workspace or ".")), name, run_id)
     verdict = gates.overall(results)
     if as_json:
-        shown = STAGES[name] if stage is not None and stage.isdigit() and name is not None else name
-        click.echo(json.dumps(_document(shown, verdict, results), indent=2, ensure_ascii=False, allow_nan=False))
+        click.echo(
+            json.dumps(
+                _document(_shown_stage(stage, name), verdict, results), indent=2, ensure_ascii=False, allow_nan=False
+            )
+        )
     else:
         table(results)
         where = f"stage {STAGES[name]} {name}" if name is not None else "all stages"
         click.echo(f"\n{where}: {verdict}" if verdict else f"{where}: no gates")
     sys.exit(0 if verdict in ("PASS", None) else 1)
+
+
+def _shown_stage(stage: str | None, name: str | None) -> str | int | None:
+    """As it was asked for: by its number or its name."""
+    return STAGES[name] if stage is not None and stage.isdigit() and name is not None else name
 
 
 def _stage_name(stage: str | None) -> str | None:
@@ -154,6 +177,7 @@ def _gate(result: GateResult) -> dict[str, Any]:
         "title": gate.title,
         "fact": gate.fact,
         "unit": gate.unit,
+        "threshold_from": {"file": gate.file, "key": gate.key or None},
         "time": result.time or None,
     }
 

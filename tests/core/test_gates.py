@@ -22,12 +22,14 @@ from core.gates import (
     enforced,
     evaluate,
     evaluate_run,
+    follow,
+    history,
     judge,
     load_gates,
     overall,
     record,
 )
-from core.store import Database, facts, files, runs
+from core.store import Database, facts, files, open_store, runs
 from core.store.facts import Fact
 from core.workspace import Workspace, templates
 
@@ -328,8 +330,7 @@ def test_only_changes_of_verdict_fact_or_threshold_are_recorded(workspace: Works
     def again() -> list[str]:
         return [result.verdict for result in record(db, evaluate(db, workspace, 3))]
 
-    assert again() == ["UNKNOWN"]
-    assert again() == []
+    assert again() == []  # it was never measured
     measured(db, "init.kl_divergence", 0.0)
     assert again() == ["PASS"]
     assert again() == []
@@ -342,6 +343,58 @@ def test_only_changes_of_verdict_fact_or_threshold_are_recorded(workspace: Works
         "SELECT stage, gate, verdict, value, op, threshold, fact FROM verdicts ORDER BY id DESC"
     ).fetchone()
     assert row == (3, "initial_kl_divergence", "PASS", 0.0, "≤", 2e-4, facts.latest(db)["init.kl_divergence"].id)
+
+
+def test_the_history_of_a_gate_has_every_change_with_its_run(workspace: Workspace, db: Database) -> None:
+    one, two = (runs.create(db, "dpo", config={}, seed=1).id for _ in range(2))
+    measured(db, "dpo.kl_divergence", 0.13, run=one, low=0.12, high=0.14, n=32)
+    record(db, evaluate(db, workspace), 100.0)
+    measured(db, "dpo.kl_divergence", 0.08, run=two)
+    record(db, evaluate(db, workspace), 200.0)
+    path = workspace.configs / "dpo_config.yaml"
+    path.write_text(path.read_text().replace("kl_target: 0.1", "kl_target: 0.05"))
+    record(db, evaluate(db, workspace), 300.0)
+    found = history(db, 5, "kl_divergence")
+    assert [(one.time, one.verdict, one.value, one.threshold, one.run) for one in found] == [
+        (300.0, "FAIL", 0.08, 0.05, two),
+        (200.0, "PASS", 0.08, 0.1, two),
+        (100.0, "FAIL", 0.13, 0.1, one),
+    ]
+    assert (found[2].low, found[2].high, found[2].n, found[2].reason) == (0.12, 0.14, 32, "0.1300 is not ≤0.1")
+    assert history(db, 7, "kl_divergence") == []  # another gate of the same name
+    assert [one.time for one in history(db, 5, "kl_divergence", limit=1)] == [300.0]
+
+
+def test_what_a_run_measures_is_judged_when_it_has_ended(workspace: Workspace, db: Database) -> None:
+    run = runs.create(db, "dpo", config={}, seed=1).id
+    runs.update(db, run, state="running")
+    measured(db, "dpo.kl_divergence", 0.2, run=run)
+    assert record(db, evaluate(db, workspace)) == []
+    runs.update(db, run, state="finished")
+    assert [result.verdict for result in follow(db, workspace)] == ["FAIL"]
+    assert follow(db, workspace) == []
+
+
+def test_gates_that_cannot_be_read_keep_no_run_from_ending(workspace: Workspace, db: Database) -> None:
+    (workspace.configs / "gates.yaml").write_text("gates: 3\n")
+    assert follow(db, workspace) == []
+
+
+def test_a_look_that_finds_nothing_new_takes_no_lock(workspace: Workspace, db: Database) -> None:
+    measured(db, "init.kl_divergence", 0.0)
+    record(db, evaluate(db, workspace))
+    other = open_store(workspace.database)
+    other.execute("BEGIN IMMEDIATE")
+    db.execute("PRAGMA busy_timeout = 1")
+    assert record(db, evaluate(db, workspace)) == []
+    other.execute("ROLLBACK")
+    other.close()
+
+
+def test_a_gate_knows_where_its_threshold_stands(workspace: Workspace) -> None:
+    found = {(gate.stage, gate.name): (gate.file, gate.key) for gate in load_gates(workspace)}
+    assert found[5, "kl_divergence"] == ("dpo_config.yaml", "constraints.kl_target")
+    assert found[2, "pair_count"] == ("gates.yaml", "")
 
 
 def test_a_value_that_is_not_finite_is_recorded_without_one(db: Database) -> None:

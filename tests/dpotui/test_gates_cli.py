@@ -153,7 +153,32 @@ def test_the_facts_of_the_workspace_are_judged_and_the_verdicts_kept(
     said = inside.run("gates", "initialization")
     assert "PASS     Initial KL Divergence  0.0000  ≤0.0001  32  exact" in said
     verdicts = [row[0] for row in db.execute("SELECT verdict FROM verdicts WHERE stage = 3 ORDER BY id")]
-    assert verdicts == ["UNKNOWN", "PASS"]
+    assert verdicts == ["PASS"]
+
+
+def test_the_history_of_a_stage(inside: Shell, workspace: Workspace, db: Database) -> None:
+    run = runs.create(db, "init_check", config={}, seed=1).id
+    facts.record(db, Fact("init.kl_divergence", 0.3, "nats per token", run=run, low=0.2, high=0.4, n=32))
+    inside.run("gates", "3", code=1)
+    facts.record(db, Fact("init.kl_divergence", 0.0, "nats per token"))
+    said = inside.run("gates", "3", "--history")
+    lines = said.splitlines()
+    assert lines[0] == "Initial KL Divergence (initial_kl_divergence, stage 3)"
+    assert "PASS" in lines[2] and "0.0000" in lines[2] and "≤0.0001" in lines[2]
+    assert "FAIL" in lines[3] and "0.2 to 0.4" in lines[3] and lines[3].endswith(f"{run}  0.3000 is not ≤0.0001")
+    found = inside.json("gates", "initialization", "--history")
+    (gate,) = found["gates"]
+    assert (found["stage"], gate["name"]) == ("initialization", "initial_kl_divergence")
+    newest, oldest = gate["history"]
+    assert (newest["verdict"], newest["value"], newest["threshold"], newest["op"]) == ("PASS", 0.0, 1e-4, "<=")
+    assert (oldest["verdict"], oldest["interval"], oldest["run"], oldest["n"]) == ("FAIL", [0.2, 0.4], run, 32)
+    assert newest["time"] >= oldest["time"] > 0
+    assert "no verdict yet" in inside.run("gates", "2", "--history")
+
+
+@pytest.mark.parametrize("option", [("--kl", "0.1"), ("--run", "dpo-001")])
+def test_a_history_is_of_the_workspace(inside: Shell, option: tuple[str, str]) -> None:
+    assert f"--history and {option[0]} do not go together" in inside.run("gates", "--history", *option, code=2)
 
 
 def test_all_stages_at_once(inside: Shell, db: Database) -> None:
