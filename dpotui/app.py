@@ -34,7 +34,7 @@ from dpotui import osc
 from dpotui import theme as themes
 from dpotui.browse.narrowing import EVERYTHING, Narrowing
 from dpotui.cards import reached
-from dpotui.live import Poller, Probe, Snapshot, probe_engine
+from dpotui.live import Closer, Poller, Probe, Snapshot, probe_engine
 from dpotui.notices import notices
 from dpotui.paint import Painted, Painter
 from dpotui.palette import WorkbenchCommands
@@ -48,7 +48,7 @@ from dpotui.screens.runs import RunsScreen
 from dpotui.screens.stage import StageScreen
 from dpotui.screens.start import Start
 from dpotui.stages import Action
-from dpotui.terminal import TerminalDriver, leave_on_signals
+from dpotui.terminal import Link, TerminalDriver, leave_on_signals
 
 if TYPE_CHECKING:
     from dpotui.screens.config import ConfigScreen
@@ -192,6 +192,11 @@ class Workbench(App[None]):
     def who(self) -> str:
         return self._who or getpass.getuser()
 
+    @property
+    def link(self) -> Link:
+        """How the line to the person does."""
+        return self._driver.link() if isinstance(self._driver, TerminalDriver) else Link()
+
     def say(self, words: str, severity: Severity = "information") -> None:
         """A notice; its words are text."""
         self.notify(printable(words), severity=severity, markup=False, timeout=8 if severity == "error" else 4)
@@ -200,8 +205,8 @@ class Workbench(App[None]):
         """This client wrote something: show it now."""
         self._poller.nudge()
 
-    def watch_run(self, run_id: str | None, stage: int | None = None) -> None:
-        self._poller.watch(run_id, stage)
+    def watch_run(self, run_id: str | None, stage: int | None = None, closer: Closer = Closer()) -> None:  # noqa: B008
+        self._poller.watch(run_id, stage, closer)
 
     # Where one goes
 

@@ -1,4 +1,4 @@
-"""What is worth a word when it happens: a run ends, a gate turns, the engine answers."""
+"""What is worth a word when it happens: a run ends, a gate turns, the KL guard acts, the engine answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,17 @@ def notices(old: Snapshot | None, new: Snapshot) -> Iterator[Notice]:
         return
     yield from _runs(old, new)
     yield from _gates(old, new)
+    yield from _guard(old, new)
     yield from _answers(old, new)
+
+
+def _guard(old: Snapshot, new: Snapshot) -> Iterator[Notice]:
+    if new.guard is None:
+        return
+    run, step, acted = new.guard
+    before = old.guard[2] if old.guard is not None and old.guard[0] == run else 0
+    if acted > before and old.live is not None and old.live.id == run:
+        yield Notice(f"{run}: the KL guard acted at step {step}, the log says how", "warning", True)
 
 
 def _runs(old: Snapshot, new: Snapshot) -> Iterator[Notice]:

@@ -7,9 +7,10 @@ import os
 import selectors
 import signal
 import threading
+import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
@@ -20,6 +21,19 @@ _WAITING = 12
 
 # How long leaving may take before the process goes by force, so that a hang-up never leaves one behind.
 _GRACE = 3.0
+
+
+# A write that took longer than this (seconds) makes a line slow, and one that lasts longer makes it stalled.
+_SLOW, _STALLED = 0.5, 3.0
+# How long a slow write is remembered: nobody could see it while it lasted.
+_REMEMBERED = 20.0
+
+
+class Link(NamedTuple):
+    """How the line to the person's terminal does; `seconds`: how long a frame took to get through, or has waited."""
+
+    state: Literal["ok", "slow", "stalled"] = "ok"
+    seconds: float = 0.0
 
 
 class Output:
@@ -36,6 +50,8 @@ class Output:
         self._closing = False
         self._refused = False
         self._gone = False
+        self._writing: float | None = None  # since when
+        self._worst = 0.0, 0.0  # the slowest of the writes that are remembered: how long it took, and when it ended
         self._thread = threading.Thread(target=self._work, name="terminal-output", daemon=True)
         self._thread.start()
 
@@ -50,6 +66,18 @@ class Output:
         with self._wake:
             self._refused = self._refused or len(self._waiting) > _WAITING
             return not self._refused
+
+    def link(self) -> Link:
+        now = time.monotonic()
+        writing = self._writing
+        took, ended = self._worst
+        waited = now - writing if writing is not None else 0.0
+        if waited >= _STALLED:
+            return Link("stalled", waited)
+        if took < _SLOW or now - ended > _REMEMBERED:
+            took = 0.0
+        worst = max(waited, took)
+        return Link("slow", worst) if worst >= _SLOW else Link()
 
     def close(self, timeout: float = 1.0) -> None:
         """Write what is left, but wait for a stalled line no longer than `timeout`."""
@@ -73,15 +101,24 @@ class Output:
                     return
                 data = "".join(self._waiting).encode("utf-8", "replace")
                 self._waiting.clear()
+            began = self._writing = time.monotonic()
             try:
                 while data:
                     data = data[os.write(self._fileno, data) :]
+                self._written(began)
             except OSError:
                 with self._wake:
                     self._gone = True
                     self._waiting.clear()
                 self._on_gone()
                 return
+
+    def _written(self, began: float) -> None:
+        now = time.monotonic()
+        self._writing = None
+        took, ended = self._worst
+        if now - began >= took or now - ended > _REMEMBERED:
+            self._worst = now - began, now
 
 
 class TerminalDriver(LinuxDriver):
@@ -106,6 +143,9 @@ class TerminalDriver(LinuxDriver):
 
     def ready(self) -> bool:
         return self._output is None or self._output.ready()
+
+    def link(self) -> Link:
+        return self._output.link() if self._output is not None else Link()
 
     def start_application_mode(self) -> None:
         self._loop = asyncio.get_running_loop()

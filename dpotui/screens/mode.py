@@ -13,7 +13,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
 
-from dpotui.live import Snapshot
+from dpotui.live import Closer, Snapshot
 from dpotui.widgets.find import FindBar
 from dpotui.widgets.footer import Keys
 from dpotui.widgets.status import Status, Tabs
@@ -99,6 +99,10 @@ class ModeScreen(Screen[None]):
         """The stage whose results this screen shows."""
         return None
 
+    def closer(self) -> Closer:
+        """What is wanted of that run beyond its own series."""
+        return Closer()
+
     def narrowed(self) -> str:
         """What the list is narrowed to, in words."""
         return ""
@@ -121,8 +125,8 @@ class ModeScreen(Screen[None]):
         snapshot = self.bench.snapshot
         if snapshot is None or not self.is_mounted:
             return
-        self.bench.watch_run(self.run_watched(snapshot), self.results_of())
-        self.query_one(Status).fill(snapshot, self.stage_shown())
+        self.bench.watch_run(self.run_watched(snapshot), self.results_of(), self.closer())
+        self.query_one(Status).fill(snapshot, self.stage_shown(), self.bench.link)
         self.fill(snapshot)
         self._tabs()
 

@@ -12,6 +12,7 @@ from dpotui import cards, roles, say
 from dpotui.live import Engine, Snapshot
 from dpotui.roles import Span
 from dpotui.stages import STAGES
+from dpotui.terminal import Link
 from dpotui.widgets.lines import Lines
 
 # By their keys.
@@ -19,8 +20,12 @@ MODES = {"1": "Plan", "2": "Stage", "3": "Gates", "4": "Runs", "5": "Data", "6":
          "8": "Report"}  # fmt: skip
 
 
+# What gives way where there is little room, one after the other: the name's end, the steps, the stage.
+_SPARED = ((13, True, True), (13, True, False), (6, True, False), (6, False, False))
+
+
 class Status(Lines):
-    """Workspace, stage, live run, progress, time left, engine."""
+    """Workspace, stage, live run, progress, time left, engine and line."""
 
     DEFAULT_CSS = "Status { height: 1; background: $panel; }"
 
@@ -28,26 +33,32 @@ class Status(Lines):
         super().__init__()
         self._snapshot: Snapshot | None = None
         self._stage: int | None = None
+        self._link = Link()
 
-    def fill(self, snapshot: Snapshot, stage: int | None) -> None:
+    def fill(self, snapshot: Snapshot, stage: int | None, link: Link = Link()) -> None:  # noqa: B008 - never changed
         """`stage`: the one on screen; None for that of the live run."""
-        self._snapshot, self._stage = snapshot, stage
+        self._snapshot, self._stage, self._link = snapshot, stage, link
         self.show()
 
     def row(self, y: int, width: int) -> Sequence[Span]:
-        if self._snapshot is None:
+        snapshot = self._snapshot
+        if snapshot is None:
             return [(" dpotui", "title"), ("  opening …", "dim")]
-        right = engine_words(self._snapshot.engine)
-        left = self._left(self._snapshot, width)
-        used = sum(cell_len(text) for text, _ in left)
-        pad = width - used - cell_len(right[0]) - 1
-        return [*left, (" " * pad, ""), right] if pad > 0 else left
+        right = [engine_words(snapshot.engine), ("  ", ""), link_words(self._link), (" ", "")]
+        room = width - sum(cell_len(text) for text, _ in right)
+        for name, staged, steps in _SPARED:
+            left = self._left(snapshot, width, max(name, width // 6) if steps else name, staged, steps)
+            pad = room - sum(cell_len(text) for text, _ in left)
+            if pad > 0:
+                return [*left, (" " * pad, ""), *right]
+        words = one_line("".join(text for text, _ in left), max(1, room - 1))
+        return [(words, ""), (" " * (room - cell_len(words)), ""), *right]
 
-    def _left(self, snapshot: Snapshot, width: int) -> list[Span]:
+    def _left(self, snapshot: Snapshot, width: int, name: int, staged: bool, steps: bool) -> list[Span]:
         live = snapshot.live
         stage = snapshot.stage if self._stage is None else self._stage
-        spans: list[Span] = [(" " + one_line(snapshot.workspace.root.name or "/", max(8, width // 6)), "title")]
-        if stage is not None:
+        spans: list[Span] = [(" " + one_line(snapshot.workspace.root.name or "/", name), "title")]
+        if stage is not None and staged:
             spans.append((f"  {stage} {STAGES[stage].title}" if width >= 110 else f"  stage {stage}", ""))
         if live is None:
             return [*spans, ("  nothing runs", "dim")]
@@ -60,7 +71,8 @@ class Status(Lines):
             if width >= 140:
                 done, left = say.bar(live.step, live.steps, 20)
                 spans += [("  ", ""), (done, "bar"), (left, "faint")]
-            spans.append((f" {live.step}/{live.steps} {100 * live.step // live.steps}%", ""))
+            share = f"{100 * live.step // live.steps}%"
+            spans.append((f" {live.step}/{live.steps} {share}" if steps else f" {share}", ""))
         if snapshot.eta is not None:
             spans.append((f"  eta {say.span(snapshot.eta)}", ""))
         return spans
@@ -84,8 +96,14 @@ def engine_words(engine: Engine) -> Span:
     if not engine.alive:
         return ("no engine", "dim")
     if engine.heartbeat:
-        return (f"engine silent {say.span(engine.heartbeat)}", "bad")
+        return (f"engine silent {engine.heartbeat:.0f} s", "bad")
     return ("engine ok", "good")
+
+
+def link_words(link: Link) -> Span:
+    if link.state == "ok":
+        return ("link ok", "good")
+    return (f"link {link.state} {link.seconds:.0f} s", "warn" if link.state == "slow" else "bad")
 
 
 class Tabs(Lines):

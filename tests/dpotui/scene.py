@@ -94,6 +94,12 @@ def add_metrics(db: Database, run: str, steps: int, seed: int = 3) -> None:
         metrics.write(db, rows)
 
 
+def add_guard(db: Database, run: str, step: int, actions: int) -> None:
+    """So often has the KL guard of a run acted at this step."""
+    with transaction(db):
+        metrics.write(db, [(run, step, "kl_guard_actions", float(actions), NOW)])
+
+
 def add_log(db: Database, run: str, *texts: str, level: str = "info") -> None:
     with transaction(db):
         for index, text in enumerate(texts):

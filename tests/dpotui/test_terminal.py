@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from dpotui.terminal import Output
+from dpotui import terminal
+from dpotui.terminal import Link, Output
 
 
 class Calls:
@@ -74,4 +75,28 @@ def test_a_terminal_that_is_gone_is_told_once_and_swallows_the_rest(calls: Calls
     for _ in range(100):
         output.write("more")
     output.close()
+    os.close(write)
+
+
+def test_the_line_is_told_of(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "_SLOW", 0.05)
+    monkeypatch.setattr(terminal, "_STALLED", 0.2)
+    read, write = os.pipe()
+    output = Output(write, calls.drained.set, calls.gone.set)
+    output.write("x")
+    time.sleep(0.1)
+    assert output.link() == Link()
+    output.write("x" * 100_000)  # a pipe holds 64 kB
+    time.sleep(0.3)
+    assert output.link().state == "stalled"
+    assert output.link().seconds >= 0.2
+    os.read(read, 65536)
+    os.read(read, 65536)
+    output.close()
+    # What nobody could see while it lasted is said for a while.
+    assert output.link().state == "slow"
+    assert output.link().seconds >= 0.3
+    monkeypatch.setattr(terminal, "_REMEMBERED", 0.0)
+    assert output.link() == Link()
+    os.close(read)
     os.close(write)
