@@ -35,6 +35,7 @@ class Summary(NamedTuple):
 
 # Steps of a row in `metric_bins`.
 BIN = 512
+_LAST = 2**63 - 1
 
 
 def write(db: Database, rows: Iterable[tuple[str, int, str, float, float]]) -> None:
@@ -71,14 +72,15 @@ def _points(rows: Iterable[tuple[int, float | None]]) -> list[Point]:
     return [Point(step, math.nan if value is None else value) for step, value in rows]
 
 
-def since(db: Database, run: str, name: str, step: int = -1) -> list[Point]:
-    """The points after `step`, in order."""
+def since(
+    db: Database, run: str, name: str, step: int = -1, *, last: int | None = None, limit: int = -1
+) -> list[Point]:
+    """The points after `step` and up to `last`, in order; the first ones where there are more than `limit`."""
     series = _series(db, run, name)
     if series is None:
         return []
-    return _points(
-        db.execute("SELECT step, value FROM metrics WHERE series = ? AND step > ? ORDER BY step", [series, step])
-    )
+    sql = "SELECT step, value FROM metrics WHERE series = ? AND step > ? AND step <= ? ORDER BY step LIMIT ?"
+    return _points(db.execute(sql, [series, step, _LAST if last is None else last, limit]))
 
 
 def tail(db: Database, run: str, name: str, count: int) -> list[Point]:
@@ -92,15 +94,31 @@ def tail(db: Database, run: str, name: str, count: int) -> list[Point]:
     return _points(reversed(rows))
 
 
-def decimated(db: Database, run: str, name: str, bins: int) -> list[Bin]:
-    """The whole series as at most `bins` ranges of equal width in steps, with nothing hidden: extremes are kept."""
+def reached(db: Database, run: str, name: str, last: int | None = None) -> int | None:
+    """The newest step, or the newest one up to `last`."""
+    series = _series(db, run, name)
+    sql = "SELECT max(step) FROM metrics WHERE series = ? AND step <= ?"
+    found: int | None = db.execute(sql, [series, _LAST if last is None else last]).fetchone()[0]
+    return found
+
+
+def decimated(
+    db: Database, run: str, name: str, bins: int, *, first: int | None = None, last: int | None = None
+) -> list[Bin]:
+    """A series as at most `bins` ranges of equal width in steps, with nothing hidden: extremes are kept.
+
+    Args:
+        first: where a part of it begins.
+        last: where that ends. Ranges that are wider than `BIN` may begin and end outside.
+    """
     series = _series(db, run, name)
     if series is None:
         return []
     ends = _ends(db, series)
     if ends is None:
         return []
-    first, last = ends
+    first = ends[0] if first is None else max(first, ends[0])
+    last = ends[1] if last is None else min(last, ends[1])
     width = max(1, math.ceil((last - first + 1) / bins))
     if width < BIN:
         # One range scan of the clustered index each: GROUP BY on an expression would sort.
@@ -118,7 +136,7 @@ def decimated(db: Database, run: str, name: str, bins: int) -> list[Bin]:
         )
     found = []
     for start in range(first, last + 1, width):
-        low, high, total, finite = db.execute(sql, [series, start, start + width]).fetchone()
+        low, high, total, finite = db.execute(sql, [series, start, min(start + width, last + 1)]).fetchone()
         if finite:
             found.append(Bin(start * scale, (start + width) * scale - 1, low, high, total / finite))
     return found

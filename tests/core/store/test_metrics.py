@@ -125,3 +125,35 @@ def test_bins_agree_with_the_points_after_any_rewriting(batches: list[dict[int, 
     assert summary.last_step == max(truth)
     if finite:
         assert (summary.low, summary.high) == (min(finite), max(finite))
+
+
+@given(
+    points=st.dictionaries(st.integers(0, 400), st.floats(-1e6, 1e6), min_size=1, max_size=60),
+    first=st.integers(0, 400),
+    length=st.integers(0, 400),
+    bins=st.integers(1, 30),
+)
+def test_a_window_agrees_with_the_whole(points: dict[int, float], first: int, length: int, bins: int) -> None:
+    db = _with_run()
+    _write(db, sorted(points.items()))
+    last = first + length
+    inside = {step: value for step, value in points.items() if first <= step <= last}
+    assert dict(metrics.since(db, "dpo-001", "loss", first - 1, last=last)) == inside
+    assert metrics.reached(db, "dpo-001", "loss", last) == max((step for step in points if step <= last), default=None)
+    found = metrics.decimated(db, "dpo-001", "loss", bins, first=first, last=last)
+    assert len(found) <= bins
+    assert bool(found) == bool(inside)
+    if inside:
+        assert (min(b.low for b in found), max(b.high for b in found)) == (min(inside.values()), max(inside.values()))
+        assert all(any(b.first <= step <= b.last for b in found) for step in inside)
+
+
+def test_a_wide_window_hides_nothing_of_what_is_in_it(db: Database) -> None:
+    runs.create(db, "dpo", config={})
+    _write(db, [(step, float(step == 70_000)) for step in range(0, 100_000, 7)] + [(70_000, 9.0)])
+    found = metrics.decimated(db, "dpo-001", "loss", 100, first=20_000, last=90_000)
+    assert len(found) <= 101
+    assert max(b.high for b in found) == 9.0
+    assert found[0].first <= 20_000
+    assert found[-1].last >= 89_000
+    assert len(metrics.since(db, "dpo-001", "loss", 20_000, limit=5)) == 5
