@@ -413,3 +413,35 @@ CREATE TABLE gradient_norms (
 def watching(db: Database) -> None:
     """What a person watches and puts in order: tags and archive of runs, samples on the way, gradients by module."""
     _execute(db, _WATCHING)
+
+
+# What a person changed of a run's name, tags and archive: before and after are JSON. Indexes for lists of thousands
+# of runs: by time without those put out of sight, by kind, and the newest fact of a name without its row; and for
+# lineage by what was written.
+_ORDER = """
+CREATE TABLE run_changes (
+    id     INTEGER PRIMARY KEY,
+    run    TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    field  TEXT NOT NULL CHECK (field IN ('name', 'tags', 'archived')),
+    before TEXT NOT NULL,
+    after  TEXT NOT NULL,
+    who    TEXT NOT NULL,
+    time   REAL NOT NULL,
+    undone INTEGER NOT NULL DEFAULT 0 CHECK (undone IN (0, 1))
+) STRICT;
+CREATE INDEX run_changes_by_run ON run_changes(run, id);
+
+CREATE INDEX runs_shown ON runs(created, id, archived) WHERE archived IS NULL;
+CREATE INDEX runs_by_kind ON runs(kind, created);
+CREATE INDEX runs_by_parent ON runs(parent);
+CREATE INDEX runs_by_output ON runs(output_dir);
+DROP INDEX facts_by_run;
+CREATE INDEX facts_by_run ON facts(run, name, id, value);
+CREATE INDEX artifacts_by_path ON artifacts(path);
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def order(db: Database) -> None:
+    """Runs that a person puts in order, and lists of thousands of them."""
+    _execute(db, _ORDER)

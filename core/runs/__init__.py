@@ -1,0 +1,1 @@
+"""Runs as a person works with them: found by expressions, put in order, compared, traced and taken out."""
