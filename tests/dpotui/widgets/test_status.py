@@ -22,7 +22,7 @@ def snapshot(tmp_path: Path) -> Snapshot:
     runs.update(db, made.id, state="running", step=412, phase="training")
     live = runs.get(db, made.id)
     db.close()
-    return Snapshot(workspace, 0.0, (live,), 1, live, 511.0, Engine(True, True))
+    return Snapshot(workspace, 0.0, (live,), 1, live, eta=511.0, engine=Engine(True, True))
 
 
 def _line(snapshot: Snapshot, width: int, link: Link = Link()) -> str:  # noqa: B008 - never changed
