@@ -10,6 +10,8 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from core.config.document import KeyPath
+
 # Stands in the path of a key for a name that the person chooses.
 NAME = "NAME"
 
@@ -61,6 +63,40 @@ def section(field: FieldInfo) -> type[BaseModel] | None:
     """The model of a field that is a section, or may be one, else None."""
     kind, _ = _without_none(field.annotation)
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def model_at(kind: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
+    """The model of the section at `path`, or None where there is none."""
+    model: type[BaseModel] | None = kind
+    named = None
+    for part in path:
+        if named is not None:  # whatever name it is
+            model, named = named, None
+            continue
+        field = model.model_fields.get(str(part)) if model is not None else None
+        model = section(field) if field is not None else None
+        named = named_sections(field) if field is not None else None
+    return model
+
+
+def is_named(kind: type[BaseModel], path: KeyPath) -> bool:
+    """Whether `path` is that of a section under a name that the person chose."""
+    field = field_at(kind, path[:-1]) if path else None
+    return field is not None and named_sections(field) is not None
+
+
+def field_at(kind: type[BaseModel], path: KeyPath) -> FieldInfo | None:
+    parent = model_at(kind, path[:-1]) if path else None
+    return parent.model_fields.get(str(path[-1])) if parent is not None else None
+
+
+def key_order(kind: type[BaseModel], path: KeyPath) -> list[str] | None:
+    """The keys of the section at `path`, in order; none of a mapping of names; None where there is no section."""
+    field = field_at(kind, path) if path else None
+    if field is not None and named_sections(field) is not None:
+        return []
+    model = model_at(kind, path)
+    return list(model.model_fields) if model is not None else None
 
 
 def allowed(field: FieldInfo) -> str:
@@ -128,3 +164,16 @@ def _bounds(field: FieldInfo) -> str:
 
 def _plain_number(bound: Any) -> str:
     return f"{bound:g}" if isinstance(bound, float) else str(bound)
+
+
+def type_of(field: FieldInfo) -> list[Any]:
+    """The types that a value may have, None left out: one, or one and a list of it."""
+    kind = field.annotation
+    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    found = []
+    for member in members:
+        while hasattr(member, "__metadata__"):
+            member = member.__origin__
+        if member is not type(None):
+            found.append(member)
+    return found

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from core.config.document import Document, KeyPath, parse_value, read
-from core.config.keys import NAME, allowed, keys, named_sections, section
+from core.config.keys import NAME, allowed, field_at, is_named, keys, model_at, named_sections, section
 from core.config.models import Section
 from core.errors import UserError
 from core.text import one_line, printable
@@ -60,9 +60,9 @@ def _apply(document: Document, kind: type[Section], override: str, origins: dict
     path = tuple(name.strip().split("."))
     if not equals or not name.strip():
         raise UserError(f"{shown}: write it as section.key=value, such as training.beta=0.2")
-    field = _field(kind, path)
+    field = field_at(kind, path)
     if field is None:
-        if _is_named(kind, path):
+        if is_named(kind, path):
             raise UserError(
                 f"{shown}: {'.'.join(path)} is a section: name a key in it, such as {_first_key(kind, path)}"
             )
@@ -110,6 +110,15 @@ def validate(document: Document, kind: type[C], at: KeyPath) -> C:
         raise UserError("\n".join(_problems(document, kind, error.errors(include_url=False), {}, at))) from error
 
 
+def problems(kind: type[Section], value: object) -> list[tuple[KeyPath, str]]:
+    """What is wrong with a configuration given as plain values: the key, and what is wrong and what is allowed."""
+    try:
+        kind.model_validate(value)
+    except ValidationError as error:
+        return _sentences(kind, error.errors(include_url=False))
+    return []
+
+
 def _problems(
     document: Document,
     kind: type[Section],
@@ -118,6 +127,13 @@ def _problems(
     at: KeyPath = (),
 ) -> list[str]:
     """The errors of pydantic as lines, in the order of the file; their places are meant from `at`."""
+    placed = [((*at, *path), sentence) for path, sentence in _sentences(kind, errors)]
+    placed.sort(key=lambda problem: document.line(problem[0]))
+    return [f"{_where(document, path, origins)}: {_dotted(path)}: {sentence}" for path, sentence in placed]
+
+
+def _sentences(kind: type[Section], errors: list[ErrorDetails]) -> list[tuple[KeyPath, str]]:
+    """The errors of pydantic as keys and sentences."""
     found: list[tuple[KeyPath, str]] = []
     missing: list[tuple[KeyPath, str]] = []
     for details in errors:
@@ -128,10 +144,7 @@ def _problems(
             (missing if details["type"] == "missing" else found).append((path, _sentence(kind, path, details)))
     # A key that was misspelt is one error, not also a missing one.
     meant = {sentence for _, sentence in found if sentence.startswith("unknown key")}
-    found += [(path, sentence) for path, sentence in missing if f"{_MEANT} {_dotted(path)}?" not in meant]
-    placed = [((*at, *path), sentence) for path, sentence in found]
-    placed.sort(key=lambda problem: document.line(problem[0]))
-    return [f"{_where(document, path, origins)}: {_dotted(path)}: {sentence}" for path, sentence in placed]
+    return found + [(path, sentence) for path, sentence in missing if f"{_MEANT} {_dotted(path)}?" not in meant]
 
 
 def _where(document: Document, path: KeyPath, origins: dict[KeyPath, str]) -> str:
@@ -148,13 +161,13 @@ def _dotted(path: KeyPath) -> str:
 def _sentence(kind: type[Section], path: KeyPath, details: ErrorDetails) -> str:
     if details["type"] == "extra_forbidden":
         return _unknown(kind, path)
-    field = _field(kind, path)
+    field = field_at(kind, path)
     if not path:
         return f"a section is wanted, not {_given(details['input'])}"
     if details["type"] == "string_pattern_mismatch" and path[-1] == "[key]":
         return f"'{_dotted(path[-2:-1])}' is no name: letters, digits, '_' and '-' are, at most 40"
-    if field is None and _is_named(kind, path):
-        names = ", ".join(_names(_model(kind, path)))
+    if field is None and is_named(kind, path):
+        names = ", ".join(_names(model_at(kind, path)))
         return f"must be a section with keys ({names}), not {_given(details['input'])}"
     if field is None and details["type"] == "literal_error":  # an item of a list
         expected = details["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
@@ -188,7 +201,7 @@ def _given(value: object) -> str:
 def _unknown(kind: type[Section], path: KeyPath) -> str:
     """'unknown key; did you mean ...?': the nearest in its own section, else anywhere in the file."""
     name = str(path[-1])
-    parent = _model(kind, path[:-1])
+    parent = model_at(kind, path[:-1])
     prefix = "".join(f"{part}." for part in path[:-1])
     if parent is not None:
         near = difflib.get_close_matches(name, _names(parent), 1)
@@ -196,7 +209,7 @@ def _unknown(kind: type[Section], path: KeyPath) -> str:
             return f"{_MEANT} {prefix}{near[0]}?"
     # A name that was chosen here is meant where the key stands under one.
     every = [
-        key.path.replace(f".{NAME}.", f".{path[-2]}.") if _is_named(kind, path[:-1]) else key.path for key in keys(kind)
+        key.path.replace(f".{NAME}.", f".{path[-2]}.") if is_named(kind, path[:-1]) else key.path for key in keys(kind)
     ]
     same = [key for key in every if key.rsplit(".", 1)[-1] == name]
     if not same:
@@ -213,33 +226,8 @@ def _names(model: type[BaseModel] | None) -> list[str]:
     return list(model.model_fields) if model is not None else []
 
 
-def _model(kind: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
-    """The model of the section at `path`, or None where there is none."""
-    model: type[BaseModel] | None = kind
-    named = None
-    for part in path:
-        if named is not None:  # whatever name it is
-            model, named = named, None
-            continue
-        field = model.model_fields.get(str(part)) if model is not None else None
-        model = section(field) if field is not None else None
-        named = named_sections(field) if field is not None else None
-    return model
-
-
-def _is_named(kind: type[BaseModel], path: KeyPath) -> bool:
-    """Whether `path` is that of a section under a name that the person chose."""
-    field = _field(kind, path[:-1]) if path else None
-    return field is not None and named_sections(field) is not None
-
-
-def _field(kind: type[BaseModel], path: KeyPath) -> FieldInfo | None:
-    parent = _model(kind, path[:-1]) if path else None
-    return parent.model_fields.get(str(path[-1])) if parent is not None else None
-
-
 def _first_key(kind: type[BaseModel], path: KeyPath) -> str:
-    return ".".join(map(str, (*path, _names(_model(kind, path))[0])))
+    return ".".join(map(str, (*path, _names(model_at(kind, path))[0])))
 
 
 def missing_files(config: Section, workspace: Workspace) -> list[str]:
