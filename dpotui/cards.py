@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from core.checklist import Item, ItemState
@@ -14,13 +14,23 @@ from core.store.ticks import Change
 from dpotui import roles, say
 from dpotui.commands.checklist_view import described, text_of
 from dpotui.live import Watched
+from dpotui.offers import offer_for, offer_of, reason_of
 from dpotui.widgets.card import BLANK, Entry
 
 if TYPE_CHECKING:
     from core.gates import GateResult
 
 
-def of_item(item: Item, state: ItemState, changes: Sequence[Change], now: float) -> list[Entry]:
+def of_item(
+    item: Item, states: Mapping[str, ItemState], changes: Sequence[Change], gates: Sequence[GateResult], now: float
+) -> list[Entry]:
+    """
+    Args:
+        states: of this item and of those below it.
+        changes: of this item, newest first.
+        gates: all that there are.
+    """
+    state = states[item.id]
     entries = [Entry("", text_of(item, state), "title"), BLANK]
     if item.children:
         entries.append(Entry("done", f"{state.done} of {state.total}"))
@@ -35,25 +45,66 @@ def of_item(item: Item, state: ItemState, changes: Sequence[Change], now: float)
         entries.append(Entry("override", "a person says otherwise than what was measured", "warn"))
     if state.verdict:
         entries.append(Entry("verdict", state.verdict, roles.VERDICTS[state.verdict]))
-    if state.value is not None:
+    if len(item.blanks) > 1:
+        filled = zip(item.blanks, state.values, strict=False)
+        entries += [Entry("value", f"{blank.label}: {value or 'empty'}") for blank, value in filled]
+    elif state.value is not None:
         entries.append(Entry("value", state.value))
     if item.target is not None:
         entries.append(Entry("target", str(item.target)))
-    entries += [Entry(label, words) for label, words in (("why", state.why), ("note", state.note or "")) if words]
+    entries += [Entry("why", state.why)] if state.why and state.why != state.note else []
+    entries += [Entry("note", state.note)] if state.note else []
+    entries += _starts(item)
+    for result in gates:
+        if result.gate.fact in item.facts:
+            shown = "" if result.value is None else f" {result.shown}"
+            role = roles.VERDICTS[result.verdict]
+            entries.append(Entry("gate", f"{result.gate.title} {result.verdict}{shown} (3 Gates)", role))
     if state.fact is not None:
         entries += of_fact(state.fact, now)
     elif item.facts:
         entries.append(Entry("waits for", ", ".join(item.facts), "dim"))
     for evidence in state.evidence:
-        stale = f" ({evidence.stale})" if evidence.stale else ""
-        entries.append(Entry("evidence", f"{evidence.kind} {evidence.text}{stale}, {evidence.who}"))
+        stale = f"  STALE: {evidence.stale}" if evidence.stale else ""
+        given = f"{evidence.who} {say.date(evidence.time)}"
+        entries.append(
+            Entry("evidence", f"{evidence.kind} {evidence.text}, {given}{stale}", "warn" if evidence.stale else "")
+        )
     if item.code:
         entries += [BLANK, Entry("", item.code, "dim", code=True)]
+    entries += _left(item, states)
     if changes:
         entries += [BLANK, Entry("", "History", "title")]
         entries += [Entry("", described(change), "dim") for change in changes]
     entries += [BLANK, Entry("in", f"{item.file}:{item.line}", "faint"), Entry("id", item.id, "faint")]
     return entries
+
+
+# Items that are named in the card of what they lie in; the list has them all.
+_NAMED = 12
+
+
+def _left(item: Item, states: Mapping[str, ItemState]) -> list[Entry]:
+    """What is left to do below an item, what failed first."""
+    below = [(each, states[each.id]) for each in item.walk() if each.leaf and each is not item and each.id in states]
+    left = [(each, state) for each, state in below if state.state != "done"]
+    if not left:
+        return []
+    left.sort(key=lambda pair: pair[1].verdict is None)
+    entries = [BLANK, Entry("", "Left to do", "title")]
+    for each, state in left[:_NAMED]:
+        role = roles.VERDICTS[state.verdict] if state.verdict else ""
+        entries.append(Entry(state.verdict or "open", text_of(each, state), role))
+    return [*entries, *([Entry("", f"and {len(left) - _NAMED} more", "dim")] if len(left) > _NAMED else [])]
+
+
+def _starts(item: Item) -> list[Entry]:
+    """What a person can do about it from here."""
+    offer = offer_of(item)
+    if offer is None:
+        reason = reason_of(item)
+        return [Entry("start", reason, "dim")] if reason else []
+    return [Entry("start", f"g {offer.words}", "accent"), *([Entry("", offer.hint, "dim")] if offer.hint else [])]
 
 
 def of_fact(fact: Fact, now: float) -> list[Entry]:
@@ -70,7 +121,8 @@ def of_fact(fact: Fact, now: float) -> list[Entry]:
     return entries
 
 
-def of_gate(result: GateResult, now: float) -> list[Entry]:
+def of_gate(result: GateResult, now: float, since: float = 0.0) -> list[Entry]:
+    """`since`: when it came to the verdict that it has."""
     gate = result.gate
     entries = [
         Entry("", f"Stage {gate.stage}  {gate.title}", "title"),
@@ -83,6 +135,17 @@ def of_gate(result: GateResult, now: float) -> list[Entry]:
     entries += [Entry("when", f"{say.date(result.time)} ({say.ago(now, result.time)})")] if result.time else []
     entries += [Entry("source", result.source)] if result.source else []
     entries += [Entry("why", result.reason)] if result.reason else []
+    if since:
+        entries.append(Entry("stands", f"since {say.date(since)} ({say.ago(now, since)})"))
+    offer = offer_for(gate.fact)
+    if offer is not None:
+        by = offer.words if offer.action is None else offer.action.title
+        entries.append(Entry("measured", f"by {by}: g starts it" if offer.action else f"by people: g {by}"))
+        entries += [Entry("", offer.hint, "dim")] if offer.hint else []
+    else:
+        entries.append(Entry("measured", "by nothing that can be started here: a person or a program records it"))
+    key = f", {gate.key}" if gate.key else ""
+    entries.append(Entry("target in", f"configs/{gate.file}{key}"))
     return [*entries, Entry("fact", gate.fact, "faint"), Entry("gate", gate.name, "faint")]
 
 

@@ -9,20 +9,24 @@ from core.checklist.exchange import Imported, import_files, render
 from core.checklist.files import load_documents, load_tree
 from core.checklist.find import find
 from core.checklist.markdown import Document, parse
+from core.checklist.sift import SOUGHT, Sought, fits
 from core.checklist.state import Evidence, ItemState, states
 from core.checklist.tree import Blank, Item, Target, by_id
 
 __all__ = [
+    "SOUGHT",
     "Blank",
     "Document",
     "Evidence",
     "Imported",
     "Item",
     "ItemState",
+    "Sought",
     "Target",
     "add_evidence",
     "by_id",
     "find",
+    "fits",
     "import_files",
     "load_documents",
     "load_tree",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from core.checklist.markdown import Document, parse
@@ -21,7 +22,7 @@ def load_documents(workspace: Workspace) -> list[Document]:
     """
     folder = workspace.checklists
     paths = sorted(folder.glob("*.md"), key=_order) if folder.is_dir() else []
-    documents = [parse(read_text(path), workspace.relative(path)) for path in paths]
+    documents = [_parsed(read_text(path), workspace.relative(path)) for path in paths]
     documents = [document for document in documents if document.root is not None]
     if not documents:
         raise UserError(f"{folder} has no checklists: 'dpotui init {workspace.root}' lays the templates again")
@@ -41,6 +42,12 @@ def load_documents(workspace: Workspace) -> list[Document]:
 def load_tree(workspace: Workspace) -> list[Item]:
     """The roots of the checklists, one for each file."""
     return [document.root for document in load_documents(workspace) if document.root is not None]
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, name: str) -> Document:
+    """The terminal looks at the files every two seconds; a page of thousands of items takes most of one to read."""
+    return parse(text, name)
 
 
 def read_text(path: Path) -> str:

@@ -47,6 +47,8 @@ class Change:
     undone: bool
 
 
+# Changes that were not taken back. Those that take something back are none themselves.
+_STANDING = "undone = 0 AND substr(action, 1, 5) NOT IN ('undo ', 'redo ')"
 _CHANGE = "SELECT id, item, action, before, after, who, time, undone FROM tick_history"
 
 
@@ -102,16 +104,28 @@ def history(db: Database, item: str | None = None, limit: int = 50) -> list[Chan
     return [_change(row) for row in db.execute(f"{_CHANGE} {where} ORDER BY id DESC LIMIT ?", [*args, limit])]
 
 
+def changed_by(db: Database, who: str) -> set[str]:
+    """The items of which something that this person said still stands."""
+    sql = f"SELECT DISTINCT item FROM tick_history WHERE who = ? AND {_STANDING}"  # noqa: S608
+    return {item for (item,) in db.execute(sql, [who])}
+
+
+def newest(db: Database, item: str | None = None) -> Change | None:
+    """The change that `undo` would take back first, of an item or of all."""
+    where, args = ("AND item = ?", [item]) if item is not None else ("", [])
+    row = db.execute(f"{_CHANGE} WHERE {_STANDING} {where} ORDER BY id DESC LIMIT 1", args).fetchone()
+    return _change(row) if row else None
+
+
 def undo(db: Database, who: str, item: str | None = None) -> list[Change]:
     """Take back the newest change that stands (of one item, or of all); returns what was taken back."""
     where, args = ("AND item = ?", [item]) if item is not None else ("", [])
-    standing = f"{_CHANGE} WHERE undone = 0 AND substr(action, 1, 5) NOT IN ('undo ', 'redo ') {where}"
     with transaction(db):
-        last = db.execute(f"{standing} ORDER BY id DESC LIMIT 1", args).fetchone()
+        last = newest(db, item)
         if last is None:
             return []
-        same = [*args, _change(last).who, _change(last).time]
-        batch = db.execute(f"{standing} AND who = ? AND time = ? ORDER BY id DESC", same)
+        same = [*args, last.who, last.time]
+        batch = db.execute(f"{_CHANGE} WHERE {_STANDING} {where} AND who = ? AND time = ? ORDER BY id DESC", same)
         return _reverse(db, who, [_change(row) for row in batch], "undo")
 
 

@@ -120,22 +120,27 @@ def _measured(fact: Fact) -> str:
 
 def described(change: Change) -> str:
     """One row of the history."""
+    undone = " (undone)" if change.undone else ""
+    return clean(f"{when(change.time)}  {change.who}  {change.action} {change.item}  {told(change)}{undone}")
+
+
+def told(change: Change) -> str:
+    """What a change did."""
     before, after = change.before or Tick(change.item), change.after or Tick(change.item)
-    told = []
+    parts = []
     if before.ticked is not after.ticked:
         words = {None: "unsaid", True: "[x]", False: "[ ]"}
-        told.append(f"{words[before.ticked]} -> {words[after.ticked]}")
+        parts.append(f"{words[before.ticked]} -> {words[after.ticked]}")
     for index in range(max(len(before.values), len(after.values))):
         old, new = (tick.values[index] if index < len(tick.values) else None for tick in (before, after))
         if old != new:
-            told.append(f"{old or 'empty'} -> {new or 'empty'}")
+            parts.append(f"{old or 'empty'} -> {new or 'empty'}")
     if before.note != after.note:
-        told.append(f"note: {after.note or 'none'}")
+        parts.append(f"note: {after.note or 'none'}")
     own = [[e for e in tick.evidence if not e.get("seen")] for tick in (before, after)]
     if len(own[0]) != len(own[1]):
-        told.append(f"{len(own[1])} piece(s) of evidence")
-    undone = " (undone)" if change.undone else ""
-    return clean(f"{when(change.time)}  {change.who}  {change.action} {change.item}  {'; '.join(told)}{undone}")
+        parts.append(f"{len(own[1])} piece(s) of evidence")
+    return clean("; ".join(parts))
 
 
 def as_json(item: Item, found: Mapping[str, ItemState]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ DIALOG_CSS = """
         & .label {{ color: $dim; margin-top: 1; }}
         & .error {{ color: $error; text-style: bold; display: none; margin-top: 1; }}
         & .error.-shown {{ display: block; }}
+        & .told {{ color: $success; display: none; margin-top: 1; }}
+        & .told.-shown {{ display: block; }}
         & Input {{ border: none; height: 1; padding: 0 1; background: $panel; width: 1fr; }}
         & Input:focus {{ border: none; background: $panel-lighten-1; background-tint: $foreground 0%; }}
     }}
@@ -51,7 +53,8 @@ class Field:
 
 class Ask(ModalScreen[bool]):
     """Asks for some words. `submit` gets them and raises UserError when they cannot be taken: it is shown, and the
-    person mends it in place."""
+    person mends it in place. `check` gets them with every letter, says what they come to and raises the same: it has to
+    be quick. What was typed stays in either case."""
 
     DEFAULT_CSS = DIALOG_CSS.format(name="Ask", width=76)
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -65,10 +68,10 @@ class Ask(ModalScreen[bool]):
         fields: Sequence[Field],
         submit: Callable[[list[str]], None],
         *,
-        sure: str = "save",
+        check: Callable[[list[str]], str] | None = None,
     ) -> None:
         super().__init__()
-        self._title, self._words, self._fields, self._submit, self._sure = title, words, fields, submit, sure
+        self._title, self._words, self._fields, self._submit, self._check = title, words, fields, submit, check
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
@@ -79,17 +82,36 @@ class Ask(ModalScreen[bool]):
             for field in self._fields:
                 yield text(field.label, "label")
                 yield Typed(field.value, field.hint)
+            yield text("", "told")
             yield text("", "error")
+
+    @property
+    def _typed(self) -> list[str]:
+        return [field.value.strip() for field in self.query(Input)]
+
+    def _show(self, told: str, error: str) -> None:
+        for name, words in (("told", told), ("error", error)):
+            shown = self.query_one(f".{name}", Static)
+            shown.update(printable(words))
+            shown.set_class(bool(words), "-shown")
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self._check is None:
+            return
+        try:
+            self._show(self._check(self._typed), "")
+        except UserError as error:
+            self._show("", str(error))
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
         try:
-            self._submit([field.value.strip() for field in self.query(Input)])
+            self._submit(self._typed)
         except UserError as error:
-            shown = self.query_one(".error", Static)
-            shown.update(printable(str(error)))
-            shown.add_class("-shown")
+            self._show("", str(error))
         else:
             self.dismiss(True)
 
@@ -114,8 +136,8 @@ class Confirm(ModalScreen[bool]):
             yield text(self._words)
 
 
-class CardScreen(ModalScreen[None]):
-    """A card over the screen, where there is no pane for it."""
+class CardScreen(ModalScreen[bool]):
+    """A card over the screen, where there is no pane for it; gives back nothing."""
 
     DEFAULT_CSS = """
     CardScreen {

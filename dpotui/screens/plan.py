@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from textual import on
+from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from core.checklist import Item
 from dpotui.live import Snapshot
+from dpotui.offers import offer_of
 from dpotui.screens.ticking import TicksItems
 from dpotui.widgets.card import Card
 from dpotui.widgets.checklist import ChecklistTree
@@ -18,6 +21,9 @@ from dpotui.widgets.find import FindBar
 class PlanScreen(TicksItems):
     MODE = "Plan"
     PANES = (("Checklists", "checklists"), ("Details", "item"))
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("g", "start_here", "Go", tooltip="Start what measures this item, or go where it is done", id="item.go"),
+    ]
     DEFAULT_CSS = """
     PlanScreen {
         &.-wide > #panes { layout: horizontal; }
@@ -25,6 +31,10 @@ class PlanScreen(TicksItems):
         &.-wide #item { width: 2fr; }
     }
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._live: str | None = None  # the run whose stage was unfolded
 
     def panes(self) -> Iterable[Widget]:
         return ChecklistTree(), Card()
@@ -34,7 +44,12 @@ class PlanScreen(TicksItems):
         return self.query_one(ChecklistTree)
 
     def fill(self, snapshot: Snapshot) -> None:
-        self.checklist.fill(snapshot.roots, snapshot.states, snapshot.time, _unfolded(snapshot))
+        self.checklist.fill(snapshot.roots, snapshot.states, snapshot.time, _branch(snapshot), snapshot.problem)
+        live = snapshot.live.id if snapshot.live is not None else None
+        if snapshot.roots and live != self._live:
+            self._live = live
+            if live is not None:
+                self.checklist.unfold(_branch(snapshot))
         states = [snapshot.states[root.id] for root in snapshot.roots]
         done, total = sum(s.done for s in states), sum(s.total for s in states)
         failing, stale = sum(s.failing for s in states), sum(s.stale for s in states)
@@ -54,6 +69,16 @@ class PlanScreen(TicksItems):
         self.pane = "checklists"
         self.checklist.select(item_id)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "start_here":
+            item = self.checklist.item if self.is_mounted else None
+            return item is not None and offer_of(item) is not None
+        return super().check_action(action, parameters)
+
+    def action_start_here(self) -> None:
+        if (item := self.checklist.item) is not None:
+            self.follow_offer(item)
+
     def _item(self) -> None:
         snapshot, item = self.bench.snapshot, self.checklist.item
         if snapshot is not None and item is not None and item.id in snapshot.states:
@@ -67,8 +92,9 @@ class PlanScreen(TicksItems):
     @on(FindBar.Changed)
     def _find(self, event: FindBar.Changed) -> None:
         self.checklist.find(event.text)
+        self._tabs()
 
 
-def _unfolded(snapshot: Snapshot) -> list[str]:
-    """What is open at first: the stage at which the work stands."""
+def _branch(snapshot: Snapshot) -> list[str]:
+    """The stage at which the work stands, with all below it."""
     return [item.id for root in snapshot.roots if root.stage == snapshot.stage for item in root.walk()]

@@ -1,55 +1,60 @@
-"""The checklists as a tree that can be ticked: box, words, value, verdict and who said it, on one line each."""
+"""The checklists as a tree that can be ticked, an item a line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import ClassVar, Literal, NamedTuple, cast
 
 from rich.cells import cell_len
 from rich.style import Style
-from rich.text import Text
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.widgets import Tree
-from textual.widgets.tree import TreeNode
 
-from core.checklist import Item, ItemState
+from core.checklist import SOUGHT, Item, ItemState, Sought, fits
+from core.checklist.values import filled
 from core.text import one_line
-from dpotui import roles, say
-from dpotui.commands.checklist_view import MARKS, text_of
-from dpotui.roles import Palette
+from dpotui.offers import offer_of
+from dpotui.roles import Span
+from dpotui.widgets.item_line import box_at, item_line, titles
+from dpotui.widgets.lines import Lines
 
-Verb = Literal["tick", "value", "note", "evidence", "details"]
+Verb = Literal["tick", "value", "note", "evidence", "details", "start"]
 
-_BOXES = {"done": "good", "partial": "warn", "open": ""}
-# Items that a person looks for, chosen with one key; each says what it leaves.
-FILTERS = ("all", "open", "failing")
+_FAR = 1_000_000_000
 
 
-class ChecklistTree(Tree[Item]):
-    DEFAULT_CSS = """
-    ChecklistTree {
-        background: $background; padding: 0; scrollbar-size-vertical: 1; overflow-x: hidden;
-        background-tint: $background 0%;
-        &:focus { background-tint: $background 0%; }
-        & > .tree--cursor { background: $panel; text-style: none; }
-        &:focus > .tree--cursor { background: $block-cursor-background; color: $foreground; text-style: none; }
-        & > .tree--highlight-line { background: $background; }
-    }
-    """
+class _Row(NamedTuple):
+    item: Item
+    depth: int
+    unfolded: bool
+
+
+class ChecklistTree(Lines, can_focus=True):
+    FIXED = 1
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "ask('tick')", "Tick", id="item.tick"),
-        Binding("v", "ask('value')", "Value", id="item.value"),
+        Binding("space", "ask('tick')", "Tick", tooltip="Tick, or take the tick back; fold a heading", id="item.tick"),
+        Binding("v", "ask('value')", "Value", tooltip="Fill the blanks", id="item.value"),
         Binding("n", "ask('note')", "Note", id="item.note"),
-        Binding("e", "ask('evidence')", "Evidence", show=False, id="item.evidence"),
-        Binding("u", "undo", "Undo", id="item.undo"),
+        Binding("e", "ask('evidence')", "Evidence", tooltip="Attach a file, a run or a fact", id="item.evidence"),
+        Binding("g", "ask('start')", "Start", tooltip="Start the run that measures this item", id="item.start"),
+        Binding("u", "undo", "Undo", tooltip="Take the newest change back", id="item.undo"),
+        Binding("U", "redo", "Redo", show=False, tooltip="Bring back what was undone", id="item.redo"),
+        Binding("H", "history", "History", show=False, tooltip="All changes, who and when", id="item.history"),
         Binding("enter", "ask('details')", "Details", id="item.details"),
-        Binding("f", "filter", "Filter", show=False, id="item.filter"),
-        Binding("o", "next_open", "Next open", show=False, id="item.next-open"),
+        Binding("f", "filter", "Filter", tooltip="All items, open, FAIL, STALE, or mine", id="item.filter"),
+        Binding("o", "open(1)", "Next open", show=False, id="item.next-open"),
+        Binding("O", "open(-1)", "Last open", show=False, tooltip="The open item before", id="item.last-open"),
         Binding("left,h", "fold(True)", "Fold", show=False, id="item.fold"),
         Binding("right", "fold(False)", "Unfold", show=False, id="item.unfold"),
-        Binding("j", "cursor_down", "Down", show=False, id="item.down"),
-        Binding("k", "cursor_up", "Up", show=False, id="item.up"),
+        Binding("minus", "fold_all(True)", "Fold all", key_display="-", show=False, id="item.fold-all"),
+        Binding("plus,equals_sign", "fold_all(False)", "Unfold all", key_display="+", show=False, id="item.unfold-all"),
+        Binding("up,k", "move(-1)", "Up", show=False, id="item.up"),
+        Binding("down,j", "move(1)", "Down", show=False, id="item.down"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="item.page-up"),
+        Binding("pagedown", "page(1)", "Page down", show=False, id="item.page-down"),
+        Binding("home", f"move(-{_FAR})", "First", show=False, id="item.first"),
+        Binding("end", f"move({_FAR})", "Last", show=False, id="item.last"),
     ]
 
     class Asked(Message):
@@ -60,7 +65,14 @@ class ChecklistTree(Tree[Item]):
             self.verb, self.item = verb, item
 
     class UndoAsked(Message):
-        """The last change should be taken back."""
+        """The newest change should be taken back, or what was taken back last be brought back."""
+
+        def __init__(self, redo: bool = False) -> None:
+            super().__init__()
+            self.redo = redo
+
+    class HistoryAsked(Message):
+        """All changes should be shown."""
 
     class Looked(Message):
         """The cursor stands on another item."""
@@ -70,169 +82,296 @@ class ChecklistTree(Tree[Item]):
             self.item = item
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__("", id=id, classes=classes)
-        self.show_root = False
-        self.show_guides = False
-        self.guide_depth = 2
-        self.auto_expand = False
-        self.palette = Palette(self)
+        super().__init__(id=id, classes=classes)
+        # Ids of what the person changed, for the filter; asked when it is wanted.
+        self.changed_by_me: Callable[[], Collection[str]] = tuple
         self._roots: tuple[Item, ...] = ()
         self._states: Mapping[str, ItemState] = {}
         self._now = 0.0
+        self._problem = ""
         self._text = ""
-        self._only = FILTERS[0]
+        self._sought: Sought = "all"
         self._unfolded: set[str] = set()
+        self._shut: set[str] = set()  # what is folded of what a filter left
         self._seen: set[str] = set()  # ids that were shown before: what is folded of them stays so
-        self._by_id: dict[str, TreeNode[Item]] = {}
+        self._parents: dict[str, Item | None] = {}  # in the order of the pages
+        self._words: dict[str, tuple[tuple[object, ...], str]] = {}
+        self._shown: list[_Row] = []
+        self._cursor = 0
+        self._wanted: str | None = None  # to be gone to as soon as it is there
+        self._startable = False
 
     @property
     def item(self) -> Item | None:
         """The item under the cursor."""
-        return self.cursor_node.data if self.cursor_node is not None else None
+        return self._shown[self._cursor].item if self._cursor < len(self._shown) else None
 
     @property
     def filter_words(self) -> str:
-        words = [self._only] if self._only != "all" else []
+        words = [self._sought] if self._sought != "all" else []
         return " ".join([*words, *([f"'{self._text}'"] if self._text else [])])
 
-    def fill(self, roots: Sequence[Item], states: Mapping[str, ItemState], now: float, unfold: Iterable[str]) -> None:
-        """Show these items; `unfold`: ids of the nodes that are open when they are seen for the first time."""
-        old, self._states, self._now = self._states, states, now
+    @property
+    def _filtered(self) -> bool:
+        return bool(self._text) or self._sought != "all"
+
+    def fill(
+        self,
+        roots: Sequence[Item],
+        states: Mapping[str, ItemState],
+        now: float,
+        unfold: Iterable[str],
+        problem: str | None = None,
+    ) -> None:
+        """Show these items.
+
+        Args:
+            unfold: ids of the nodes that are open when they are seen for the first time.
+            problem: why these are not what stands in the files now.
+        """
+        self._states, self._now, self._problem = states, now, problem or ""
         if tuple(roots) != self._roots:
-            new = {item.id for root in roots for item in root.walk()} - self._seen
+            self._roots = tuple(roots)
+            self._parents = dict(_parents(self._roots))
+            new = self._parents.keys() - self._seen
             self._unfolded |= new & set(unfold)
             self._seen |= new
-            self._roots = tuple(roots)
-            self._build_nodes()
-        elif self._only != "all" and {i for i in old if self._fits_state(old[i])} != {
-            i for i in states if self._fits_state(states[i])
-        }:
-            self._build_nodes()
+            self._lay_out()
+            if self._wanted in self._parents:
+                self.select(cast(str, self._wanted))
+        elif self._filtered:
+            self._lay_out()
         else:
-            for id_, node in self._by_id.items():
-                if old.get(id_) != states.get(id_):
-                    node.refresh()
+            self.show(len(self._shown))
 
     def find(self, text: str) -> None:
         self._text = text.casefold()
-        self._build_nodes()
+        self._shut.clear()
+        self._lay_out()
+
+    def unfold(self, ids: Iterable[str]) -> None:
+        """Open these nodes; the cursor stays where it is."""
+        self._unfolded |= set(ids)
+        self._lay_out()
 
     def select(self, item_id: str) -> None:
-        """Set the cursor on an item, opening what it lies in."""
-        node = self._by_id.get(item_id)
-        parent = node.parent if node else None
-        while parent is not None and not parent.is_root:
-            parent.expand()
-            parent = parent.parent
-        if node is not None:
-            self.call_after_refresh(self.move_cursor, node)
+        """Set the cursor on an item, opening what it lies in; where a filter left it out, that is taken off."""
+        if item_id not in self._parents:
+            self._wanted = item_id
+            return
+        self._wanted = None
+        self._open_above(item_id)
+        self._lay_out()
+        if all(row.item.id != item_id for row in self._shown):
+            self._text, self._sought = "", "all"
+            self._lay_out()
+        self._go(next(y for y, row in enumerate(self._shown) if row.item.id == item_id))
+
+    def _open_above(self, item_id: str) -> None:
+        above = self._parents[item_id]
+        while above is not None:
+            self._unfolded.add(above.id)
+            self._shut.discard(above.id)
+            above = self._parents[above.id]
 
     # What is shown
 
-    def _fits_state(self, state: ItemState) -> bool:
-        if self._only == "open":
-            return state.state != "done"
-        if self._only == "failing":
-            return state.verdict in ("FAIL", "STALE") or state.failing > 0 or state.stale > 0
-        return True
+    def _lay_out(self) -> None:
+        """Make the list of rows anew. The cursor stays on its item and on its line of the screen."""
+        here, before = self.item, self._cursor
+        left = self._left() if self._filtered else None
+        rows: list[_Row] = []
 
-    def _fits(self, item: Item) -> bool:
-        """Whether an item or something below it is looked for."""
-        state = self._states.get(item.id)
-        own = self._text in text_of(item, state).casefold() if state else False
-        if not item.children:
-            return own and state is not None and self._fits_state(state)
-        return any(self._fits(child) for child in item.children) or (
-            own and bool(self._text) and state is not None and self._fits_state(state)
-        )
-
-    def _build_nodes(self) -> None:
-        here = self.item
-        filtered = bool(self._text) or self._only != "all"
-        self.clear()
-        self._by_id = {}
-
-        def add(parent: TreeNode[Item], item: Item) -> None:
-            if filtered and not self._fits(item):
+        def add(item: Item, depth: int) -> None:
+            if left is not None and item.id not in left:
                 return
-            unfolded = filtered or item.id in self._unfolded
-            node = parent.add("", item, expand=unfolded, allow_expand=bool(item.children))
-            self._by_id[item.id] = node
-            for child in item.children:
-                add(node, child)
+            opened = item.id in self._unfolded if left is None else item.id not in self._shut
+            rows.append(_Row(item, depth, opened))
+            if opened:
+                for child in item.children:
+                    add(child, depth + 1)
 
         for root in self._roots:
-            add(self.root, root)
-        self.root.expand()
-        node = self._by_id.get(here.id) if here else None
-        if node is None:
-            self.cursor_line = 0 if self._by_id else -1
+            add(root, 0)
+        self._shown = rows
+        places = {row.item.id: y for y, row in enumerate(rows)}
+        nearest: Item | None = here
+        while nearest is not None and nearest.id not in places:
+            # What is folded away is represented by what it lies in.
+            nearest = self._parents.get(nearest.id) if not self._filtered else None
+        self._cursor = places[nearest.id] if nearest else max(0, min(before, len(rows) - 1))
+        self.rows = len(rows)
+        self.top = min(max(0, self.top + self._cursor - before), self.last_top)
+        self._scroll_to_cursor()
+        self.show(len(rows))
+        self._looked(here)
+
+    def _left(self) -> set[str]:
+        """Ids of what the filter leaves: what is looked for, and what it lies in."""
+        mine = self.changed_by_me() if self._sought == "mine" else ()
+        left: set[str] = set()
+
+        def add(item: Item, found_above: bool) -> bool:
+            state = self._states.get(item.id)
+            if state is None:
+                return False
+            found = found_above or not self._text or self._text in self._words_of(item, state)
+            below = [add(child, found) for child in item.children]
+            if any(below) or (found and fits(item, state, self._sought, mine)):
+                left.add(item.id)
+                return True
+            return False
+
+        for root in self._roots:
+            add(root, False)
+        return left
+
+    def _words_of(self, item: Item, state: ItemState) -> str:
+        """What an item is found by: its words, id, facts, note, and who ticked it or measured it."""
+        said = (state.values, state.note, state.by, state.fact.run if state.fact else None)
+        known = self._words.get(item.id)
+        if known is None or known[0] != said:
+            rest = (item.id, *item.facts, state.note or "", state.by or "", str(said[3] or ""))
+            known = said, "\n".join((filled(item, state.values), *rest)).casefold()
+            self._words[item.id] = known
+        return known[1]
+
+    def fixed(self, y: int, width: int) -> Sequence[Span]:
+        if self._problem:
+            return [(" " + one_line(self._problem, width - 2), "bad")]
+        left: list[Span] = [(f" {self._sought} items" if self._sought != "all" else " items", "title")]
+        if self._text:
+            left += [(" with ", "dim"), (one_line(f"'{self._text}'", 24), "title")]
+        if self._filtered:
+            leaves = sum(row.item.leaf for row in self._shown)
+            left.append((f"  {leaves:,}", "dim"))
+        right = titles(width)
+        used = sum(cell_len(text) for text, _ in left)
+        return [*left, (right.rjust(max(0, width - used)), "faint")] if used + cell_len(right) < width else left
+
+    def row(self, y: int, width: int) -> Sequence[Span]:
+        if not self._shown:
+            return self.message(self._empty(), y, width)
+        if y >= len(self._shown):
+            return []
+        item, depth, unfolded = self._shown[y]
+        state = self._states.get(item.id)
+        if state is None:
+            return []
+        return item_line(item, state, width, self._now, depth=depth, unfolded=unfolded)
+
+    def _empty(self) -> str:
+        if not self._roots:
+            return self._problem and "configs/checklists holds the checklists: mend the file and they are here"
+        said = {"all": "no item", "open": "no open item: all is done", "failed": "nothing failed",
+                "stale": "nothing is stale", "mine": "nothing that you changed"}[self._sought]  # fmt: skip
+        words = f"{said} with '{self._text}'" if self._text else said
+        return words + (
+            "\n\n/ finds other words, escape there clears them" if self._text else "\n\nf goes on to others"
+        )
+
+    def base(self, y: int) -> Style:
+        if y != self._cursor or not self._shown:
+            return self.palette.base
+        return self.palette.base + self.palette.style("cursor" if self.has_focus else "cursor-idle")
+
+    # Where the cursor goes
+
+    def _go(self, place: int) -> None:
+        here = self.item
+        self._cursor = max(0, min(place, len(self._shown) - 1))
+        self._scroll_to_cursor()
+        self.show()
+        self._looked(here)
+
+    def _looked(self, before: Item | None) -> None:
+        item = self.item
+        startable = self.check_action("ask", ("start",)) is True
+        if startable != self._startable:
+            self._startable = startable
+            self.refresh_bindings()
+        if item is not None and (before is None or item.id != before.id):
+            self.post_message(self.Looked(item))
+
+    def _scroll_to_cursor(self) -> None:
+        if self._cursor < self.top:
+            self.scroll_rows(self._cursor)
+        elif self._cursor >= self.top + self.page:
+            self.scroll_rows(self._cursor - self.page + 1)
+
+    def on_resize(self) -> None:
+        self._scroll_to_cursor()
+        super().on_resize()
+
+    def action_move(self, by: int) -> None:
+        self._go(self._cursor + by)
+
+    def action_page(self, direction: int) -> None:
+        self._go(self._cursor + direction * max(1, self.page - 1))
+
+    def action_open(self, way: int) -> None:
+        """To the next item that is not done, or the one before, wherever it is folded away."""
+        here = self.item
+        ids = list(self._parents)
+        start = ids.index(here.id) if here is not None else -1 if way > 0 else 0
+        left = self._left() if self._filtered else self._parents
+        leaves = {item.id for root in self._roots for item in root.walk() if item.leaf}
+        for step in range(1, len(ids) + 1):
+            id_ = ids[(start + way * step) % len(ids)]
+            if id_ in leaves and id_ in left and self._states[id_].state != "done":
+                self.select(id_)
+                return
+        self.notify("nothing is open here", timeout=2)
+
+    def action_fold(self, fold: bool) -> None:
+        item = self.item
+        if item is None:
+            return
+        row = self._shown[self._cursor]
+        if item.children and row.unfolded is fold:
+            self._fold(item, fold)
+        elif fold and (above := self._parents[item.id]) is not None:
+            self._go(next(y for y, row in enumerate(self._shown) if row.item.id == above.id))
+        elif not fold and item.children:
+            self._go(self._cursor + 1)
+
+    def action_fold_all(self, fold: bool) -> None:
+        if self._filtered:
+            self._shut = {root.id for root in self._roots} if fold else set()
+        elif fold:
+            self._unfolded.clear()
         else:
-            self.call_after_refresh(self.move_cursor, node)
+            self._unfolded |= self._parents.keys()
+        self._lay_out()
 
-    def get_label_width(self, node: TreeNode[Item]) -> int:
-        # Labels are laid out to the width of the tree: it never scrolls sideways.
-        return 1
+    def _fold(self, item: Item, fold: bool) -> None:
+        if self._filtered:
+            (self._shut.add if fold else self._shut.discard)(item.id)
+        else:
+            (self._unfolded.discard if fold else self._unfolded.add)(item.id)
+        self._lay_out()
 
-    def render_label(self, node: TreeNode[Item], base_style: Style, style: Style) -> Text:
-        item = node.data
-        state = self._states.get(item.id) if item else None
-        if item is None or state is None:
-            return Text("")
-        depth = 0
-        parent = node.parent
-        while parent is not None and not parent.is_root:
-            depth, parent = depth + 1, parent.parent
-        width = self.scrollable_content_region.width - depth * self.guide_depth
-        return self._label(node, item, state, width, base_style + style)
-
-    def _label(self, node: TreeNode[Item], item: Item, state: ItemState, width: int, base: Style) -> Text:
-        fold = (("▾ " if node.is_expanded else "▸ ") if item.children else "  ", "faint")
-        head = [fold, (f"{MARKS[state.state]} ", _BOXES[state.state])]
-        tail = self._counts(state) if not item.leaf else self._measured(item, state, width)
-        used = sum(cell_len(text) for text, _ in [*head, *tail])
-        room = max(4, width - used - 2)
-        stage = f"{item.stage} " if item.kind == "stage" and item.stage is not None else ""
-        words = one_line(stage + _title(item, state), room)
-        role = "title" if item.kind != "item" else "dim" if state.state == "done" else ""
-        label = Text(end="", no_wrap=True)
-        pad = " " * max(1, width - used - cell_len(words) - 1)
-        for text, name in [*head, (words, role), (pad, ""), *tail, (" ", "")]:
-            label.append(roles.plain(text), base + self.palette.style(name))
-        return label
-
-    def _counts(self, state: ItemState) -> list[roles.Span]:
-        spans = []
-        if state.failing:
-            spans.append((f"{state.failing} FAIL  ", "bad"))
-        if state.stale:
-            spans.append((f"{state.stale} STALE  ", "warn"))
-        return [*spans, (f"{state.done}/{state.total}".rjust(7), "good" if state.state == "done" else "dim")]
-
-    def _measured(self, item: Item, state: ItemState, width: int) -> list[roles.Span]:
-        """Value, verdict and source; a note and the age where there is room."""
-        spans: list[roles.Span] = []
-        if state.value is not None and not item.blanks:
-            spans.append((one_line(state.value, 16) + " ", ""))
-        target = str(item.target) if item.target is not None and item.blanks and width >= 100 else ""
-        if target and target not in item.text:
-            spans.append((target + " ", "dim"))
-        verdict = "OVERRIDE" if state.override else state.verdict or ""
-        if verdict:
-            spans.append((f" {verdict:8}", "warn" if state.override else roles.VERDICTS[verdict]))
-        if width < 60:
-            return spans
-        source = _source(state)
-        spans.append((f" {one_line(source, 10):10}", "dim"))
-        if width >= 90:
-            spans.append((f"{say.age(self._now, state.time) if state.by else '':>5}", "faint"))
-        return spans
-
-    def notify_style_update(self) -> None:
-        super().notify_style_update()
-        self.palette.forget()
+    def on_click(self, event: events.Click) -> None:
+        place = event.y - self.FIXED + self.top
+        if event.y < self.FIXED or place >= len(self._shown):
+            return
+        again, row = place == self._cursor, self._shown[place]
+        self._go(place)
+        at = box_at(row.depth)
+        if row.item.children and at - 2 <= event.x < at:
+            self._fold(row.item, row.unfolded)
+        elif row.item.leaf and at <= event.x < at + 3:
+            self.action_ask("tick")
+        elif again:
+            self.action_ask("details")
 
     # What is asked
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "ask" and parameters == ("start",):
+            offer = offer_of(self.item) if self.item is not None else None
+            return offer is not None and offer.action is not None
+        return True
 
     def action_ask(self, verb: str) -> None:
         item = self.item
@@ -240,61 +379,32 @@ class ChecklistTree(Tree[Item]):
             return
         if verb == "tick" and item.children:
             # A parent is done when its items are; the key that ticks an item opens it.
-            self._fold(cast("TreeNode[Item]", self.cursor_node), self.cursor_node.is_expanded)  # type: ignore[union-attr]
+            self._fold(item, self._shown[self._cursor].unfolded)
             return
         self.post_message(self.Asked(cast(Verb, verb), item))
 
     def action_undo(self) -> None:
         self.post_message(self.UndoAsked())
 
+    def action_redo(self) -> None:
+        self.post_message(self.UndoAsked(redo=True))
+
+    def action_history(self) -> None:
+        self.post_message(self.HistoryAsked())
+
     def action_filter(self) -> None:
-        self._only = FILTERS[(FILTERS.index(self._only) + 1) % len(FILTERS)]
-        self._build_nodes()
-        self.notify({"all": "all items", "open": "open items", "failing": "FAIL and STALE"}[self._only], timeout=2)
-
-    def action_fold(self, fold: bool) -> None:
-        node = self.cursor_node
-        if node is None or node.data is None:
-            return
-        if fold and not (node.data.children and node.is_expanded):
-            parent = node.parent
-            if parent is not None and not parent.is_root:
-                self.move_cursor(parent)
-            return
-        self._fold(node, fold)
-
-    def action_next_open(self) -> None:
-        """To the next item that is not done, wherever it is folded away."""
-        items = [item for root in self._roots for item in root.walk()]
-        ids = [item.id for item in items]
-        start = ids.index(self.item.id) + 1 if self.item and self.item.id in ids else 0
-        for item in [*items[start:], *items[:start]]:
-            if item.leaf and self._states[item.id].state != "done" and item.id in self._by_id:
-                self.select(item.id)
-                return
-
-    def _fold(self, node: TreeNode[Item], fold: bool) -> None:
-        if node.data is None:
-            return
-        (self._unfolded.discard if fold else self._unfolded.add)(node.data.id)
-        (node.collapse if fold else node.expand)()
-
-    def on_tree_node_highlighted(self, event: Tree.NodeHighlighted[Any]) -> None:
-        event.stop()
-        if event.node.data is not None:
-            self.post_message(self.Looked(event.node.data))
+        self._sought = SOUGHT[(SOUGHT.index(self._sought) + 1) % len(SOUGHT)]
+        self._shut.clear()
+        self._lay_out()
 
 
-def _title(item: Item, state: ItemState) -> str:
-    text = text_of(item, state)
-    # "Stage 5: DPO Optimization" reads "5 DPO Optimization" in a list of stages.
-    return text.split(":", 1)[1].strip() if item.kind == "stage" and text.startswith("Stage ") and ":" in text else text
+def _parents(roots: Iterable[Item]) -> Iterable[tuple[str, Item | None]]:
+    """Each node's id and what it lies in, in the order of the pages."""
 
+    def below(item: Item, above: Item | None) -> Iterable[tuple[str, Item | None]]:
+        yield item.id, above
+        for child in item.children:
+            yield from below(child, item)
 
-def _source(state: ItemState) -> str:
-    """Who said it: the run that measured it, or the person."""
-    if state.by == "fact":
-        return (state.fact.run if state.fact else None) or "fact"
-    if state.by is None and state.verdict and state.fact:
-        return state.fact.run or "fact"
-    return state.by or ""
+    for root in roots:
+        yield from below(root, None)

@@ -1,0 +1,33 @@
+"""Which items a person looks for: those that are open, that failed, that went stale, or that the person changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+from core.checklist.state import ItemState
+from core.checklist.tree import Item
+
+Sought = Literal["all", "open", "failed", "stale", "mine"]
+SOUGHT: tuple[Sought, ...] = ("all", "open", "failed", "stale", "mine")
+
+
+def fits(item: Item, state: ItemState, sought: Sought, mine: Collection[str] = ()) -> bool:
+    """Whether this one is looked for; what lies below it is another question.
+
+    Args:
+        mine: ids of the items that the person changed (`core.store.ticks.changed_by`).
+    """
+    if sought == "mine":
+        return item.id in mine
+    if not item.leaf:
+        # A heading is as its items are. One with a value of its own can fail by itself.
+        return sought == "all" or (sought == "failed" and state.verdict == "FAIL")
+    match sought:
+        case "open":
+            return state.state != "done"
+        case "failed":
+            return state.verdict == "FAIL"
+        case "stale":
+            return state.verdict == "STALE" or any(evidence.stale for evidence in state.evidence)
+    return True
