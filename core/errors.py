@@ -7,3 +7,7 @@ class UserError(Exception):
     The text is one clear line that names the file, line or field and the mend. The command line prints it on stderr
     and exits 2; the terminal shows it as a notice. Anything else that is raised is a defect of ours.
     """
+
+
+class LostNumbers(UserError):
+    """A loss or a gradient is NaN or infinite: training cannot go on with these settings."""

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from core.engine.lock import no_engine
+from core.engine.lost import mark_lost
 from core.errors import UserError
 from core.store import Database, calibrations, runs
 from core.store.runs import Kind, Run
@@ -73,7 +74,7 @@ def engine_alive(workspace: Workspace) -> bool:
 def reap(workspace: Workspace, db: Database) -> list[str]:
     """Mark runs whose engine is gone as interrupted; returns their ids. Nothing happens while an engine lives."""
     with no_engine(workspace.engine_lock) as none:
-        return runs.mark_interrupted(db) if none and runs.listing(db, states=runs.LIVE) else []
+        return mark_lost(db) if none and runs.listing(db, states=runs.LIVE) else []
 
 
 def ensure_engine(workspace: Workspace) -> None:

@@ -16,8 +16,10 @@ from core import hardware
 from core.engine.client import ensure_engine
 from core.engine.hooks import Hooks
 from core.engine.lock import engine_lock
+from core.engine.lost import mark_lost
+from core.engine.reasons import reason_of
 from core.errors import UserError
-from core.store import Database, engines, open_store, runs
+from core.store import Database, commands, engines, open_store, runs
 from core.store.runs import Run
 from core.store.writer import Writer
 from core.workspace import Workspace
@@ -56,7 +58,7 @@ class Engine:
     def serve(self) -> None:
         with engine_lock(self._workspace.engine_lock):
             db = open_store(self._workspace.database)
-            runs.mark_interrupted(db)
+            mark_lost(db)
             engine = engines.register(db, self._hosting, _version(), hardware.provenance())
             worker = threading.Thread(target=self._work, args=(engine,), name="mlx")
             worker.start()
@@ -111,17 +113,21 @@ class Engine:
             ending = {"state": "finished"}
         except Stopped as stopped:
             ending = {"state": "interrupted" if stopped.leaving else "stopped"}
-        except UserError as error:
-            ending = {"state": "failed", "error": str(error)}
         except Exception as error:
-            writer.log(run.id, "error", traceback.format_exc())
-            ending = {"state": "failed", "error": f"{type(error).__name__}: {error}", "hint": _hint(error)}
-        if ending.get("error"):
-            writer.log(run.id, "error", str(ending["error"]))
+            reason = reason_of(error, context.run)
+            ending = {"state": "failed", "error": reason.error, "hint": reason.hint}
+            # The words come first; what only a defect needs comes after them.
+            writer.log(run.id, "error", reason.error)
+            if reason.hint is not None:
+                writer.log(run.id, "error", f"try: {reason.hint}")
+            if not isinstance(error, UserError):
+                writer.log(run.id, "debug", traceback.format_exc())
         writer.log(run.id, "info", f"{run.id} {ending['state']}")
         # All that the run reported is on disk before it reads as finished.
         writer.flush()
         runs.update(db, run.id, ended=time.time(), phase="", **ending)
+        for command in commands.pending(db, run.id):
+            commands.answer(db, command.id, f"{run.id} {_ENDED.get(str(ending['state']), 'has finished')}")
         _tell_children(db, run.id, str(ending["state"]))
         gates.follow(db, self._workspace)
         del context
@@ -137,15 +143,6 @@ def _tell_children(db: Database, parent: str, state: str) -> None:
 
 # How a run that ended otherwise than finished is spoken of.
 _ENDED = {"stopped": "was stopped", "failed": "failed", "interrupted": "was interrupted"}
-
-
-def _hint(error: Exception) -> str:
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or "memory" in text or "allocat" in text:
-        return "Out of memory: lower training.batch_size or the lengths, or set compute.gradient_checkpointing: true."
-    if isinstance(error, OSError):
-        return "A file could not be read or written: look at free disk space and permissions."
-    return "This is a defect of dpotui: the log has the traceback."
 
 
 def _free() -> None:

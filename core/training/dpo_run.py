@@ -19,7 +19,7 @@ from core.models.adapters import make_trainable, save_adapters
 from core.models.load import LanguageModel, resolve
 from core.models.reference import AdapterOff, Reference, WeightsFromDisk
 from core.models.save import save, whole_folder
-from core.store import facts, metrics
+from core.store import facts, metrics, runs
 from core.store.facts import Fact
 from core.training import checkpoints
 from core.training.caches import frozen_trunk, reference_cache
@@ -169,6 +169,26 @@ def run(context: Context) -> None:
             raise Stopped(leaving=True)
     hand_over(context, folder, outcome, kl, told(Guard.of(config), outcome.state.guard))
     record_facts(context, config, outcome, kl, len(held_out), {**model_hashes, **data_hashes})
+    advise(context, config, outcome, kl)
+
+
+def advise(context: Context, config: DPOConfig, outcome: Outcome, kl: PolicyKL) -> None:
+    """Say with the run what to try where its KL went beyond the limit: it finished, and is not what was wanted."""
+    limit, guard = config.constraints.kl_target, Guard.of(config)
+    if not outcome.eligible:
+        last = outcome.evaluation["kl_divergence"]
+        why = f"no checkpoint kept KL within {limit:g}, the last has {last:.3g}"
+    elif outcome.state.guard.stopped:
+        why = f"the KL guard stopped training after step {outcome.state.step}; {outcome.best.name} is within the limit"
+    elif kl.mean > limit:
+        why = f"{outcome.best.name} is within the KL limit {limit:g} on the data, and at {kl.mean:.3g} in its own words"
+    else:
+        return
+    context.log(why, "warning")
+    rate, beta = config.training.learning_rate, config.training.beta
+    tries = [f"training.learning_rate={rate / 2:g}", f"training.beta={beta * 2:g}"]
+    tries += ["kl_guard.action=rollback"] if guard is None else []
+    runs.update(context.db, context.run.id, hint=f"{why}: try {', or '.join(tries)}")
 
 
 def precompute(context: Context, objective: DPO) -> None:

@@ -15,7 +15,7 @@ import mlx.optimizers as optim
 
 from core.config.models import Optimization
 from core.data.batches import BatchStream, Size
-from core.errors import UserError
+from core.errors import LostNumbers
 from core.models.gradient_checkpointing import gradient_checkpointing
 from core.store import artifacts, runs
 from core.store import gradients as norms
@@ -131,7 +131,7 @@ def fit(
 
     Raises:
         Stopped: a person or the engine ended it; a checkpoint is on disk.
-        UserError: the loss is no number any more.
+        LostNumbers: the loss is no number any more.
     """
     model, control = objective.model, context.control
     optimizer = make_optimizer(plan.optimization)
@@ -198,7 +198,7 @@ def fit(
             objective.beta = plan.beta.start
         found = objective.evaluate(state.step, control.wants_stop)
         if found is not None and not math.isfinite(found["eval_loss"]):
-            raise UserError(
+            raise LostNumbers(
                 f"step {state.step}: the validation loss is {found['eval_loss']}: "
                 + ("lower training.learning_rate, or set compute.dtype: float32" if state.step else _BROKEN)
             )
@@ -307,7 +307,7 @@ def _step(
         modules = norms_by_module(total)
         norms.record(context.db, context.run.id, state.step + 1, modules)
     if not math.isfinite(gradient_norm):
-        raise UserError(
+        raise LostNumbers(
             f"step {state.step + 1}: the gradient is {gradient_norm} ({broken_in(modules)}), training cannot go on: "
             "lower training.learning_rate, or set compute.dtype: float32"
         )

@@ -1,6 +1,7 @@
 """The engine with real processes: started detached, killed at bad moments, told to stop; nothing reported is lost."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -236,6 +237,31 @@ def test_a_defect_of_ours_is_told_with_its_traceback(lived, monkeypatch) -> None
     wait(lambda: ended(db, run.id))
     engine.stop()
     now = runs.get(db, run.id)
-    assert (now.state, now.error) == ("failed", "ZeroDivisionError: one by nought")
+    assert now.state == "failed"
+    assert re.fullmatch(
+        r"ZeroDivisionError: one by nought, in core/engine/test_engine\.py line \d+ \(broken\)", now.error
+    ), now.error
     assert "defect" in now.hint
-    assert any("Traceback" in line.text for line in log.lines(db, run.id))
+    # The words first, then the traceback.
+    said = [(line.level, line.text) for line in log.lines(db, run.id)]
+    assert said[1:3] == [("error", now.error), ("error", f"try: {now.hint}")]
+    assert said[3][0] == "debug"
+    assert said[3][1].startswith("Traceback (most recent call last):")
+    assert said[4][1] == f"{run.id} failed"
+
+
+def test_what_was_asked_and_not_answered_is_answered_at_the_end(lived, monkeypatch) -> None:
+    space, db = lived
+    run = submit(space, db, "dpo", tiny.dpo_config())
+    from core.engine import jobs
+
+    def ends(context) -> None:
+        commands.send(context.db, context.run.id, "checkpoint", "ann")
+
+    monkeypatch.setitem(jobs.JOBS, "dpo", ends)
+    engine = InProcessEngine(space)
+    engine.start()
+    wait(lambda: ended(db, run.id))
+    engine.stop()
+    (command,) = commands.of_run(db, run.id)
+    assert command.answer == f"{run.id} has finished"

@@ -376,3 +376,25 @@ def test_a_policy_that_is_itself_an_adapter(tiny_workspace: tuple[Workspace, Dat
     ]
     gap = facts.of_run(db, run.id)["dpo.preference_gap"].value
     assert gap == pytest.approx(np.mean(margins), rel=1e-3, abs=1e-4) and abs(gap) > 1e-4
+
+
+def test_a_kl_beyond_the_limit_says_what_to_try(tiny_workspace: tuple[Workspace, Database]) -> None:
+    space, db = tiny_workspace
+    far = {
+        "training_learning_rate": 1e-2,
+        "training_warmup_steps": 0,
+        "training_max_steps": 6,
+        "training_eval_steps": 3,
+    }
+    beyond = train(space, db, **far, constraints_kl_target=1e-6)
+    assert beyond.state == "queued"  # the engine writes states; nothing here ended it as failed
+    assert beyond.hint.startswith("no checkpoint kept KL within 1e-06, the last has ")
+    assert beyond.hint.endswith(": try training.learning_rate=0.005, or training.beta=0.2, or kl_guard.action=rollback")
+    said = [line.text for line in log.lines(db, beyond.id, level="warning")]
+    assert beyond.hint.split(": try ")[0] in said
+    stopped = train(space, db, **far, constraints_kl_target=1e-6, kl_guard_action="stop")
+    assert "kl_guard" not in stopped.hint
+    within = train(space, db, **far, constraints_kl_target=50.0)
+    assert within.hint is None
+    guarded = train(space, db, **far, constraints_kl_target=50.0, kl_guard_action="stop", kl_guard_kl_limit=1e-6)
+    assert "the KL guard stopped training after step 3; checkpoint-3 is within the limit" in guarded.hint
