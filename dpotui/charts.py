@@ -80,24 +80,35 @@ _FIRST: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def plots(watched: Watched, beside: Sequence[tuple[Run, Mapping[str, Series]]] = ()) -> list[Plot]:
+def plots(watched: Watched, seen: tuple[float, float] | None = None) -> list[Plot]:
     """The plots of all that the run has written; metrics that nobody foresaw come last, each by itself.
 
+    Other runs that are looked at beside it have their line in each plot, of its first metric.
+
     Args:
-        beside: other runs, of which each plot has its first metric, too.
+        seen: the part of it that is seen, which is drawn in detail where that was read.
     """
-    series = watched.series
-    steps = [(watched.run.steps, series), *((run.steps, other) for run, other in beside)]
+    run, series = watched.run, watched.series
+    steps = [(run.steps, series), *((other.steps, its) for other, its in watched.beside)]
+    closer: Mapping[str, Mapping[str, Series]] = {}
+    if seen is not None and (detail := watched.detail) is not None:
+        begin, end = detail.window
+        closer = detail.series if begin <= seen[0] and (end is None or end >= seen[1]) else {}
+
+    def points(of: Run, its: Mapping[str, Series], metric: str) -> Series:
+        return closer.get(of.id, {}).get(metric) or its[metric]
+
     found = []
-    for chart in _ordered(series, watched.run.kind):
-        lines = [_line(drawn, series[drawn.metric]) for drawn in chart.drawn if drawn.metric in series]
-        if not lines:
+    for chart in _ordered(series, run.kind):
+        there = [drawn for drawn in chart.drawn if drawn.metric in series]
+        if not there:
             continue
-        first = next(drawn for drawn in chart.drawn if drawn.metric in series)
-        for index, (run, other) in enumerate(beside[: len(LINE_ROLES) - len(lines)]):
-            if first.metric in other:
-                lines.append(_of_other(first, run, other[first.metric], index))
-        found.append(Plot(chart.title, tuple(lines), _limits(chart, watched.run.config), _end(steps), chart.log))
+        lines = [Line(each.label, points(run, series, each.metric), each.smooth, each.mark) for each in there]
+        first = there[0]
+        for index, (other, its) in enumerate(watched.beside[: len(LINE_ROLES) - len(lines)]):
+            if first.metric in its:
+                lines.append(_of_other(first, other, points(other, its, first.metric), index))
+        found.append(Plot(chart.title, tuple(lines), _limits(chart, run.config), _end(steps), chart.log))
     return found
 
 
@@ -129,10 +140,6 @@ def _ordered(names: Mapping[str, Any], kind: str) -> list[_Chart]:
     charts = [*_CHARTS, *(_Chart(name, (_train(name),)) for name in names if name not in _KNOWN)]
     first = _FIRST.get(kind, ())
     return sorted(charts, key=lambda chart: first.index(chart.title) if chart.title in first else len(first))
-
-
-def _line(drawn: _Drawn, points: Series) -> Line:
-    return Line(drawn.label, points, drawn.smooth, drawn.mark)
 
 
 def _of_other(drawn: _Drawn, run: Run, points: Series, index: int) -> Line:

@@ -16,9 +16,10 @@ from core.errors import UserError
 from core.store import log as log_store
 from core.store.log import Level, Line
 from core.store.runs import LIVE, Run
-from dpotui import cards, charts
+from dpotui import cards, charts, why
 from dpotui.live import Snapshot, Watched
 from dpotui.results import PROVIDERS
+from dpotui.screens.choosing import ChoosesRuns
 from dpotui.screens.dialogs import CardScreen
 from dpotui.screens.running import CommandsRuns
 from dpotui.screens.ticking import TicksItems
@@ -58,19 +59,7 @@ _NO_GATES = {
 }
 
 
-def _nothing_yet(run: Run, live: Run | None) -> str:
-    """What a run that has written no metrics says of itself."""
-    if run.state == "queued":
-        if live is None or live.id == run.id:
-            return f"{run.id} waits for the engine, which takes it up in a moment"
-        return f"{run.id} waits in the queue: it starts when {live.id} has ended"
-    if run.error:
-        hint = f"\n\ntry: {run.hint}" if run.hint else ""
-        return f"{run.id} failed: {run.error}{hint}\n\nthe log has more; g starts another run, r resumes this one"
-    return f"{run.id} has written nothing here yet"
-
-
-class StageScreen(TicksItems, CommandsRuns):
+class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
     MODE = "Stage"
     PANES = (
         ("Checklist", "checklist"),
@@ -81,8 +70,11 @@ class StageScreen(TicksItems, CommandsRuns):
         ("Log", "log"),
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left_square_bracket,left", "stage(-1)", "Last stage", show=False, priority=True, id="stage.last"),
-        Binding("right_square_bracket,right", "stage(1)", "Next stage", show=False, priority=True, id="stage.next"),
+        Binding("left_square_bracket", "stage(-1)", "Last stage", show=False, priority=True, id="stage.last"),
+        Binding("right_square_bracket", "stage(1)", "Next stage", show=False, priority=True, id="stage.next"),
+        # The arrows, too, where they do nothing else.
+        Binding("left", "turn(-1)", "Last stage", show=False, priority=True, id="stage.turn-back"),
+        Binding("right", "turn(1)", "Next stage", show=False, priority=True, id="stage.turn-on"),
         Binding("a", "vote", "Vote", tooltip="Vote on pairs or candidates, blind", id="stage.vote"),
         Binding("l", "lost", "Lost", tooltip="Browse the comparisons that the policy lost", id="stage.lost"),
         # Of the tree, h folds; the priority is for stage 7 alone.
@@ -107,6 +99,8 @@ class StageScreen(TicksItems, CommandsRuns):
         &.-wide > #panes.-results { grid-size: 2 4; grid-rows: 4fr 4fr 2fr 2fr; }
         &.-wide > #panes.-results > #results { display: block; }
         &.-wide > #panes.-results > #checklist { row-span: 4; }
+        &.-wide > #panes.-samples > #samples { display: block; row-span: 2; }
+        &.-wide > #panes.-samples > #checklist { row-span: 1; }
         &.-wide.-beside > #panes.-results { grid-size: 3 3; grid-columns: 2fr 3fr 5fr; grid-rows: 5fr 2fr 2fr; }
         &.-wide.-beside > #panes.-results > #checklist { row-span: 3; }
         &.-wide.-beside > #panes.-results > #stage-gates { column-span: 2; }
@@ -119,7 +113,6 @@ class StageScreen(TicksItems, CommandsRuns):
     def __init__(self) -> None:
         super().__init__()
         self._placed = False  # a stage was chosen
-        self._run_id: str | None = None  # a run that was asked for; else the live or newest of the stage
         self._finds: dict[str, str] = {}
 
     def head(self) -> Iterable[Widget]:
@@ -147,23 +140,14 @@ class StageScreen(TicksItems, CommandsRuns):
 
     def show_run(self, run: Run) -> None:
         """Turn to the stage of a run, with this run in hand."""
-        self._run_id = run.id
+        self._wanted = run
         self.stage = run.stage
         self.pane = "charts"
         self.refresh_all()
 
-    def run_in_hand(self) -> Run | None:
-        snapshot = self.bench.snapshot
-        if snapshot is None:
-            return None
-        run = snapshot.run(self._run_id)
-        if run is not None and run.stage == self.stage:
-            return run
-        return snapshot.latest(STAGES[self.stage].kinds, self.stage)
-
-    def run_watched(self, snapshot: Snapshot) -> str | None:
-        run = self.run_in_hand()
-        return run.id if run else None
+    @property
+    def stage_in_hand(self) -> int:
+        return self.stage
 
     def results_of(self) -> int | None:
         return self.stage if self.stage in PROVIDERS else None
@@ -199,10 +183,14 @@ class StageScreen(TicksItems, CommandsRuns):
             empty += f"\n\ng starts {stage.action.title} from {stage.action.config}" if stage.action else ""
             empty += "".join(f", and ^t turns to {each.title}" for each in stage.more[:1])
         elif watched is not None:
-            empty = _nothing_yet(run, live)
+            empty = why.nothing_yet(run, live)
         chart = self.query_one(Charts)
-        chart.fill(charts.plots(watched) if watched else [], empty)
-        chart.border_subtitle = run.id if run else ""
+        plots = charts.plots(watched, chart.seen) if watched else []
+        # Where nothing was written the failure is said in its place.
+        chart.fill(plots, empty, run.id if run else None, why.failed(run) if plots and run else ())
+        others = ", ".join(other.id for other, _ in watched.beside) if watched else ""
+        chart.border_subtitle = (f"{run.id} beside {others}" if others else run.id) if run else ""
+        self._with("-samples", bool(watched and watched.sampled) and self.stage == SAMPLED_IN)
         self.query_one(Samples).fill(run.id if run else None, watched.sampled if watched else (), empty)
         log = self.query_one(Log)
         log.fill(watched.log if watched else (), empty)
@@ -210,13 +198,13 @@ class StageScreen(TicksItems, CommandsRuns):
 
     def _results(self, snapshot: Snapshot, run: Run | None) -> None:
         if self.stage not in PROVIDERS:
-            self._with_results(False)
+            self._with("-results", False)
             return
         found, of = snapshot.results, run.id if run else None
         read = found is not None and (found.stage, found.run) == (self.stage, of)
         blocks = found.blocks if found is not None and read else ()
         if read:  # until then the panes stay as they are
-            self._with_results(bool(blocks))
+            self._with("-results", bool(blocks))
         self.query_one(Results).fill(blocks, self._unmeasured(run) if read else "reading …")
 
     def _log_lines(self, before: int, level: Level, limit: int) -> list[Line]:
@@ -224,11 +212,11 @@ class StageScreen(TicksItems, CommandsRuns):
         run = self.run_in_hand()
         return log_store.lines(self.bench.db, run.id, before=before, level=level, limit=limit) if run else []
 
-    def _with_results(self, there: bool) -> None:
-        """A place for them beside or under the charts. On a narrow screen one pane is seen at a time, and the rules
-        of style need not be gone through: that takes longer than a key may."""
+    def _with(self, what: str, there: bool) -> None:
+        """A place for what not every stage has. On a narrow screen one pane is seen at a time, and the rules of style
+        need not be gone through: that takes longer than a key may."""
         if self.wide:
-            self.query_one("#panes").set_class(there, "-results")
+            self.query_one("#panes").set_class(there, what)
 
     def _unmeasured(self, run: Run | None) -> str:
         """What to do where there are no results."""
@@ -277,8 +265,9 @@ class StageScreen(TicksItems, CommandsRuns):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "stage":
-            # The arrows move the cursor where one is typing.
             return not isinstance(self.focused, Input)
+        if action == "turn":
+            return self._arrows_turn()
         if action == "vote":
             return self.stage in (VOTED_IN, COMPARED_IN)
         if action == "lost":
@@ -294,8 +283,19 @@ class StageScreen(TicksItems, CommandsRuns):
             return STAGES[self.stage].action is not None
         return super().check_action(action, parameters)
 
+    def _arrows_turn(self) -> bool:
+        """Whether the arrows turn stages: not where they move a cursor."""
+        focused = self.focused
+        if isinstance(focused, Input):
+            return False
+        # In the tree they fold, which h does too: there the stage is what they are pressed for.
+        return focused is None or isinstance(focused, ChecklistTree) or "left" not in focused._bindings.key_to_bindings
+
+    def action_turn(self, by: int) -> None:
+        self.action_stage(by)
+
     def action_stage(self, by: int) -> None:
-        self._run_id = None
+        self._wanted = None
         self.stage = (self.stage + by) % len(STAGES)
 
     async def action_data(self) -> None:
@@ -379,6 +379,11 @@ class StageScreen(TicksItems, CommandsRuns):
         run = self.run_in_hand()
         if run is not None:
             self.app.push_screen(GradientsScreen(run.id))
+
+    @on(Charts.Moved)
+    def _looked_closer(self) -> None:
+        """Another part of the run is wanted in detail."""
+        self.refresh_all()
 
     @on(FindBar.Changed)
     def _find(self, event: FindBar.Changed) -> None:

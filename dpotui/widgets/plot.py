@@ -145,7 +145,7 @@ def draw(plot: Plot, look: Look, width: int, height: int, view: View = View(), *
     frame.left, frame.axis = gutter, axis
     field = Field(frame, gutter, 1, width - gutter, height - 2, axis, scale, ascii)
     if view.cursor is None:
-        _title(frame, plot, look, lines, averages, ascii)
+        _title(frame, plot, look, lines, [each.means for each in drawn], ascii)
     else:
         read = _read(drawn, axis, view.cursor)
         _title(frame, plot, look, lines, [[_shown(look, reading)] if reading else [] for reading in read], ascii)

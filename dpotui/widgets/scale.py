@@ -46,8 +46,9 @@ class Axis:
         last = self.dots - 1
         return min(last, max(0, int((x - self.start) * (last / ((self.end - self.start) or 1.0)))))
 
-    def x(self, column: float) -> float:
-        return self.start + column * (self.end - self.start) / max(1, self.dots - 1)
+    def x(self, column: int) -> float:
+        """The middle of a column of dots."""
+        return self.start + (column + 0.5) * (self.end - self.start) / max(1, self.dots - 1)
 
     def labels(self, columns: int) -> list[tuple[float, str]]:
         """Values to be labelled, so many that they have room in these columns of characters."""

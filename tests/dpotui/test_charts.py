@@ -84,7 +84,7 @@ def test_runs_that_are_compared_have_a_plot_a_metric() -> None:
 def test_past_runs_lie_beside_the_first_metric_of_a_plot(tmp_path: Path) -> None:
     run, series = _made("dpo-004", 50, scene.CONFIG, "loss", "eval_loss", "rewards/margins")
     others = [_made(f"dpo-{index:03d}", 20 * index, scene.CONFIG, "loss") for index in (3, 2, 1)]
-    found = {plot.title: plot for plot in plots(Watched(run, series), others)}
+    found = {plot.title: plot for plot in plots(Watched(run, series, tuple(others)))}
     assert [line.label for line in found["loss"].lines] == ["", "eval", "dpo-003", "dpo-002", "dpo-001"]
     assert [line.label for line in found["margin"].lines] == [""]
     assert len({line.dash for line in found["loss"].lines if line.tag}) == 3

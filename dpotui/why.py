@@ -1,0 +1,28 @@
+"""Why a run has nothing to show, or failed, in words; and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.store.runs import Run
+from dpotui.roles import Span
+
+
+def nothing_yet(run: Run, live: Run | None) -> str:
+    """What a run that has written no metrics says of itself."""
+    if run.state == "queued":
+        if live is None or live.id == run.id:
+            return f"{run.id} waits for the engine, which takes it up in a moment"
+        return f"{run.id} waits in the queue: it starts when {live.id} has ended"
+    if run.error:
+        hint = f"\n\ntry: {run.hint}" if run.hint else ""
+        return f"{run.id} failed: {run.error}{hint}\n\nthe log has more; g starts another run, r resumes this one"
+    return f"{run.id} has written nothing here yet"
+
+
+def failed(run: Run) -> Sequence[Span]:
+    """What is said above the charts of a run that failed, before its traceback."""
+    if run.state != "failed":
+        return ()
+    hint: list[Span] = [(f"try: {run.hint}", "warn")] if run.hint else []
+    return [(f"{run.id} failed: {run.error or 'no reason was written'}", "bad"), *hint]
