@@ -30,8 +30,9 @@ from core.settings import Settings, load_settings
 from core.store import Database, open_store, runs
 from core.text import printable
 from core.workspace import Workspace
-from dpotui import osc
+from dpotui import abilities, osc
 from dpotui import theme as themes
+from dpotui.abilities import Abilities
 from dpotui.browse.narrowing import EVERYTHING, Narrowing
 from dpotui.cards import reached
 from dpotui.live import Closer, Poller, Probe, Snapshot, probe_engine
@@ -132,6 +133,7 @@ class Workbench(App[None]):
         who: str | None = None,
         opening: Callable[[Workbench], None] | None = None,
         settings: Settings = Settings(),  # noqa: B008 - it cannot be changed
+        able: Abilities = abilities.ALL,
         watching: bool = False,
         tour: bool = False,
     ) -> None:
@@ -144,6 +146,7 @@ class Workbench(App[None]):
             who: the name under which items are ticked; that of the user when not given.
             opening: called once when the workbench stands, for a person who came for one thing.
             settings: the person's own.
+            able: what the terminal can show.
             watching: a run is on: begin with it.
             tour: tell whoever has done nothing here yet how it goes.
 
@@ -162,7 +165,9 @@ class Workbench(App[None]):
         self.left_with: int = 0  # exit code
         self._who = who
         self._opening = opening
-        self._painter = Painter()
+        self.ascii = settings.ascii or able.ascii
+        self._able = able
+        self._painter = Painter(able.colours, ascii=self.ascii)
         self._painted_for = Size(0, 0)
         self._told: Snapshot | None = None
         arguments: dict[str, Any] = {"clock": clock} if clock is not None else {}
@@ -170,13 +175,12 @@ class Workbench(App[None]):
         for own in themes.THEMES:
             self.register_theme(own)
         self.theme = self._theme_name()
-        self.ascii = settings.ascii
         self.animation_level = "none"
 
     def _theme_name(self) -> str:
         wanted = self.settings.theme
         if wanted == "auto":
-            return themes.PLAIN.name if self.no_color else themes.DARK.name
+            return themes.PLAIN.name if self.no_color else self._able.theme
         if wanted not in self.available_themes:
             raise UserError(f"there is no theme '{wanted}': {', '.join(sorted(self.available_themes))}")
         return wanted
@@ -419,6 +423,7 @@ def open_workbench(
         in_process=in_process,
         opening=opening,
         settings=settings,
+        able=abilities.of(os.environ),
         watching=plain_start and _something_runs(workspace),
         tour=plain_start,
     )

@@ -39,8 +39,17 @@ COMMANDS = {
 }
 
 
+# Options of `open` that may stand without it.
+_OPENING = ("--theme", "--ascii", "--in-process")
+
+
 class CommandOrFolder(LazyGroup):
     """Takes a word that is no command as the folder to open."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0].partition("=")[0] in _OPENING:
+            args = ["open", *args]
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -61,7 +70,8 @@ class CommandOrFolder(LazyGroup):
 def cli(ctx: click.Context) -> None:
     """A workbench for Direct Preference Optimization with MLX.
 
-    `dpotui [DIR]` opens the workspace in DIR, or the one around the current folder.
+    `dpotui [DIR]` opens the workspace in DIR, or the one around the current folder; `dpotui open --help` says how it
+    may look.
     """
     if ctx.invoked_subcommand is None:
         command = cli.get_command(ctx, "open")

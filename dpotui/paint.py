@@ -6,18 +6,32 @@ a slow line that is most of the traffic. Here the cells that stand on the screen
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
-from rich.cells import cell_len
-from rich.color import ColorSystem
+from rich.cells import cell_len, split_graphemes
+from rich.color import ColorSystem, ColorType
 from rich.console import Console
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import Strip
 
+from dpotui.ascii import in_ascii
+
 # Equal cells between two changed ones are written again when moving over them would cost more.
 _BRIDGE = 6
+
+# Without colours a background lighter than this, of 255, is what one has chosen, and is shown reversed.
+_MARKED = 56
+
+# Marks on one character, at most: no towers.
+_MARKS = 4
+_JOINING = re.compile("[\u200d\ufe0f]")
+# Controls, what reorders or cannot be encoded, and what ends a line: of one cell, where the layout gives them one.
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class Cell(NamedTuple):
@@ -31,18 +45,23 @@ _UNKNOWN = Cell("\0", "")
 class Painter:
     """Remembers the screen; turns an update of the compositor into the shortest sequence that shows it."""
 
-    def __init__(self) -> None:
+    def __init__(self, colours: ColorSystem | None = ColorSystem.TRUECOLOR, *, ascii: bool = False) -> None:
+        """
+        Args:
+            colours: those that the terminal has; None when it has none.
+            ascii: draw lines and marks with characters of ASCII.
+        """
+        self._colours, self._ascii = colours, ascii
         self._rows: dict[int, list[Cell]] = {}
 
     def forget(self) -> None:
         """The screen no longer shows what was written last: it was resized, suspended, or a write was dropped."""
         self._rows.clear()
 
-    def paint(self, update: CompositorUpdate, console: Console) -> str:
-        colors = console._color_system or ColorSystem.TRUECOLOR
+    def paint(self, update: CompositorUpdate) -> str:
         out: list[str] = []
         codes = ""
-        for y, x, cells in self._changed(update, colors):
+        for y, x, cells in self._changed(update):
             out.append(f"\x1b[{y + 1};{x + 1}H")
             for cell in cells:
                 if cell.codes != codes:
@@ -53,15 +72,31 @@ class Painter:
             out.append("\x1b[0m")
         return "".join(out)
 
-    def _changed(self, update: CompositorUpdate, colors: ColorSystem) -> Iterator[tuple[int, int, list[Cell]]]:
+    def _changed(self, update: CompositorUpdate) -> Iterator[tuple[int, int, list[Cell]]]:
         for y, x, strip in _pieces(update):
-            new = list(_cells(strip, colors))
+            new = list(self._cells(strip))
             old = self._rows.setdefault(y, [])
             if len(old) < x + len(new):
                 old.extend([_UNKNOWN] * (x + len(new) - len(old)))
             for start, stop in _differences(old[x : x + len(new)], new):
                 yield y, x + start, new[start:stop]
             old[x : x + len(new)] = new
+
+    def _cells(self, strip: Strip) -> Iterator[Cell]:
+        for text, style, control in strip:
+            if control:
+                continue
+            codes = _codes(style, self._colours) if isinstance(style, Style) else ""
+            if not text.isascii() and self._ascii:
+                text = in_ascii(text)
+            if text.isascii() and text.isprintable():
+                for character in text:
+                    yield Cell(character, codes)
+                continue
+            for character, width in _graphemes(text):
+                yield Cell(character, codes)
+                for _ in range(width - 1):
+                    yield Cell("", codes)
 
 
 class Painted(CompositorUpdate):
@@ -71,7 +106,7 @@ class Painted(CompositorUpdate):
         self._painter, self._update = painter, update
 
     def render_segments(self, console: Console) -> str:
-        return self._painter.paint(self._update, console)
+        return self._painter.paint(self._update)
 
 
 def _pieces(update: CompositorUpdate) -> Iterator[tuple[int, int, Strip]]:
@@ -87,34 +122,62 @@ def _pieces(update: CompositorUpdate) -> Iterator[tuple[int, int, Strip]]:
                     yield y, start, strip.crop(start - x, min(end, x2) - x)
 
 
-def _cells(strip: Strip, colors: ColorSystem) -> Iterator[Cell]:
-    for text, style, control in strip:
-        if control:
-            continue
-        codes = Strip.render_ansi(style, colors) if isinstance(style, Style) else ""
-        if text.isascii():
-            for character in text:
-                yield Cell(character, codes)
-            continue
-        for character, width in _graphemes(text):
-            yield Cell(character, codes)
-            for _ in range(width - 1):
-                yield Cell("", codes)
+@lru_cache(1024)
+def _codes(style: Style, colours: ColorSystem | None) -> str:
+    """The parameters of the SGR sequence for a style.
+
+    A background of the terminal's own palette is shown reversed: nobody knows what can be read on it there. Where there
+    are no colours, so is a background that stands out.
+    """
+    ground = style.bgcolor
+    if colours is None:
+        marked = ground is not None and sum(ground.get_truecolor()) > 3 * _MARKED
+    else:
+        marked = ground is not None and ground.type is ColorType.STANDARD
+        if not marked:
+            return Strip.render_ansi(style, colours)
+    bare = style.without_color
+    return Strip.render_ansi(bare + Style(reverse=True) if marked else bare, ColorSystem.STANDARD)
 
 
 def _graphemes(text: str) -> Iterator[tuple[str, int]]:
-    """Characters with the zero-width ones that follow them."""
+    """Characters with the marks on them, and the cells they take, which are those that the layout counted on.
+
+    Here is the last gate before the wire, for text that came through widgets which are not ours: what controls a
+    terminal or reorders a line does not pass, and joined emoji, on whose width terminals disagree, are their first one.
+    """
+    if _JOINING.search(text):
+        for start, end, width in split_graphemes(text)[0]:
+            yield from _padded(text[start:end], width)
+        return
     held, width = "", 0
     for character in text:
         size = cell_len(character)
-        if size == 0 and held:
-            held += character
+        if size == 0:
+            if held and len(held) <= _MARKS and _marks(character):
+                held += character
             continue
         if held:
             yield held, width
-        held, width = character, size
+        held, width = "?" if unicodedata.category(character) in _UNSEEN else character, size
     if held:
         yield held, width
+
+
+def _padded(cluster: str, width: int) -> Iterator[tuple[str, int]]:
+    """What is seen of a cluster in the cells that it was given."""
+    for seen, size in _graphemes(_JOINING.sub("", cluster)):
+        if size <= width:
+            yield seen, size
+            width -= size
+        break
+    for _ in range(width):
+        yield " ", 1
+
+
+def _marks(character: str) -> bool:
+    """Whether this is drawn upon the character before it: an accent, or the second letter of a Korean syllable."""
+    return unicodedata.category(character) in ("Mn", "Me") or "\u1161" <= character <= "\u11ff"
 
 
 def _differences(old: list[Cell], new: list[Cell]) -> Iterable[tuple[int, int]]:

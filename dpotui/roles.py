@@ -105,5 +105,15 @@ class Palette:
 
 
 def _style(look: Look, variables: Mapping[str, str]) -> Style:
-    color, background = (Color.parse(variables[name]).rich_color if name else None for name in look[:2])
-    return Style(color=color, bgcolor=background) + Style.parse(look.text)
+    color, background = (Color.parse(variables[name]) if name else None for name in look[:2])
+    text = Style.parse(look.text)
+    if background is not None and background.a == 0:
+        # A theme of the terminal's own colours has no shades to lay under text.
+        background, text = None, text + Style(underline=True)
+    return (
+        Style(
+            color=color.rich_color if color is not None else None,
+            bgcolor=background.rich_color if background is not None else None,
+        )
+        + text
+    )

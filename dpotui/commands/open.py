@@ -19,7 +19,19 @@ from dpotui.lean import load_store, no_collecting
 @click.command("open")
 @click.argument("folder", default=".", type=click.Path(path_type=Path))
 @click.option("--in-process", is_flag=True, help="Execute runs in this process instead of a detached engine.")
-def command(folder: Path, in_process: bool) -> None:
+@click.option(
+    "--theme",
+    type=click.Choice(["auto", "dark", "light", "ansi", "plain"]),
+    envvar="DPOTUI_THEME",
+    help="Colours; auto: by NO_COLOR and what the terminal can show. [env: DPOTUI_THEME]",
+)
+@click.option(
+    "--ascii",
+    is_flag=True,
+    envvar="DPOTUI_ASCII",
+    help="Draw lines, bars, charts and marks with ASCII characters. [env: DPOTUI_ASCII]",
+)
+def command(folder: Path, in_process: bool, theme: str | None, ascii: bool) -> None:
     """Open the workbench on the workspace in FOLDER, or the one around it."""
     with no_collecting():
         load_store()
@@ -38,7 +50,8 @@ def command(folder: Path, in_process: bool) -> None:
     with no_collecting():
         from dpotui.app import open_workbench
 
-    open_workbench(workspace, in_process=in_process)
+    name = f"dpotui-{theme}" if theme not in (None, "auto") else theme
+    open_workbench(workspace, in_process=in_process, theme=name, ascii=ascii)
 
 
 def no_terminal() -> str | None:

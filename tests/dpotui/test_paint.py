@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pyte
-from rich.console import Console
+from rich.color import ColorSystem
 from rich.segment import Segment
 from rich.style import Style
 from textual._compositor import LayoutUpdate
@@ -15,7 +16,6 @@ from textual.strip import Strip
 from dpotui.paint import Painter
 
 WIDTH, HEIGHT = 40, 6
-CONSOLE = Console(color_system="256", force_terminal=True)
 STYLES = [Style.null(), Style.parse("bold red"), Style.parse("white on blue"), Style.parse("italic")]
 
 
@@ -33,33 +33,33 @@ def plain(text: str) -> list[tuple[str, Style]]:
 
 
 def test_only_what_changed_is_written() -> None:
-    painter, screen = Painter(), pyte.Screen(WIDTH, HEIGHT)
-    show(screen, painter.paint(update([plain("step 411 loss 0.4282 margin 0.112 ex/s")]), CONSOLE))
-    assert painter.paint(update([plain("step 411 loss 0.4282 margin 0.112 ex/s")]), CONSOLE) == ""
-    data = painter.paint(update([plain("step 412 loss 0.4282 margin 0.113 ex/s")]), CONSOLE)
+    painter, screen = Painter(ColorSystem.EIGHT_BIT), pyte.Screen(WIDTH, HEIGHT)
+    show(screen, painter.paint(update([plain("step 411 loss 0.4282 margin 0.112 ex/s")])))
+    assert painter.paint(update([plain("step 411 loss 0.4282 margin 0.112 ex/s")])) == ""
+    data = painter.paint(update([plain("step 412 loss 0.4282 margin 0.113 ex/s")]))
     assert len(data) < 24
     show(screen, data)
     assert screen.display[0].rstrip() == "step 412 loss 0.4282 margin 0.113 ex/s"
 
 
 def test_after_forgetting_everything_is_written_again() -> None:
-    painter = Painter()
-    whole = painter.paint(update([plain("hello")]), CONSOLE)
+    painter = Painter(ColorSystem.EIGHT_BIT)
+    whole = painter.paint(update([plain("hello")]))
     painter.forget()
-    assert painter.paint(update([plain("hello")]), CONSOLE) == whole
+    assert painter.paint(update([plain("hello")])) == whole
 
 
 def test_a_style_alone_is_a_change() -> None:
-    painter, screen = Painter(), pyte.Screen(WIDTH, HEIGHT)
-    show(screen, painter.paint(update([[("FAIL", STYLES[1]), (" gap", STYLES[0])]]), CONSOLE))
-    show(screen, painter.paint(update([[("FAIL", STYLES[3]), (" gap", STYLES[0])]]), CONSOLE))
+    painter, screen = Painter(ColorSystem.EIGHT_BIT), pyte.Screen(WIDTH, HEIGHT)
+    show(screen, painter.paint(update([[("FAIL", STYLES[1]), (" gap", STYLES[0])]])))
+    show(screen, painter.paint(update([[("FAIL", STYLES[3]), (" gap", STYLES[0])]])))
     assert screen.buffer[0][0].italics and not screen.buffer[0][0].bold
     assert not screen.buffer[0][5].italics
 
 
 def test_random_screens_arrive_as_meant() -> None:
     chance = random.Random(7)
-    painter, screen = Painter(), pyte.Screen(WIDTH, HEIGHT)
+    painter, screen = Painter(ColorSystem.EIGHT_BIT), pyte.Screen(WIDTH, HEIGHT)
     alphabet = "ab  ⠿⣿─│漢字●"
     for _ in range(200):
         y = chance.randrange(HEIGHT)
@@ -68,7 +68,7 @@ def test_random_screens_arrive_as_meant() -> None:
             for _ in range(chance.randrange(1, 8))
         ]
         strip = Strip([Segment(text, style) for text, style in row]).crop(0, WIDTH).adjust_cell_length(WIDTH)
-        show(screen, painter.paint(LayoutUpdate([[strip]], Region(0, y, WIDTH, 1)), CONSOLE))  # type: ignore[list-item]
+        show(screen, painter.paint(LayoutUpdate([[strip]], Region(0, y, WIDTH, 1))))  # type: ignore[list-item]
         expected, x = {}, 0
         for text, style, _ in strip:
             for character in text:
@@ -77,3 +77,19 @@ def test_random_screens_arrive_as_meant() -> None:
         for x, (character, bold, italic) in expected.items():
             cell = screen.buffer[y][x]
             assert (cell.data, cell.bold, cell.italics) == (character, bold, italic)
+
+
+def test_without_colours_what_is_chosen_is_reversed() -> None:
+    painter, screen = Painter(None), pyte.Screen(WIDTH, HEIGHT)
+    chosen = Style.parse("bold #ffffff on #4a4a4a")
+    data = painter.paint(update([[("FAIL", Style.parse("bold red on #121212")), ("[x] ", chosen), ("gap", STYLES[0])]]))
+    assert "[0;1m" in data and not re.search(r"[34]8;|[;\[](3|4|9|10)\d", data.split("H", 1)[1])
+    show(screen, data)
+    row = screen.buffer[0]
+    assert [(row[x].bold, row[x].reverse) for x in (0, 4, 8)] == [(True, False), (True, True), (False, False)]
+
+
+def test_in_ascii_lines_are_drawn_otherwise_and_letters_are_not() -> None:
+    painter, screen = Painter(ascii=True), pyte.Screen(WIDTH, HEIGHT)
+    show(screen, painter.paint(update([plain("╭─ loss ≤0.1 ─╮ 漢字 β")])))
+    assert "".join(screen.display[0]).split() == ["+-", "loss", "<0.1", "-+", "漢字", "b"]

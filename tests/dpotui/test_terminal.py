@@ -95,7 +95,7 @@ def test_the_line_is_told_of(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> N
     output.close()
     # What nobody could see while it lasted is said for a while.
     assert output.link().state == "slow"
-    assert output.link().seconds >= 0.3
+    assert output.link().seconds >= 0.25
     monkeypatch.setattr(terminal, "_REMEMBERED", 0.0)
     assert output.link() == Link()
     os.close(read)
