@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from core.runs.lineage import writer
 from core.store import runs
 from core.store.runs import Kind, Run
 
@@ -93,12 +94,6 @@ def _writer(sources: Sources, path: str | None, kind: Kind, reader: Run | None =
     """The newest run of a kind that wrote a model there; before another run read it, where that is given."""
     if path is None:
         return None
-    sql = (
-        "SELECT runs.id FROM runs LEFT JOIN artifacts ON artifacts.run = runs.id AND artifacts.kind IN"
-        " ('model', 'adapter', 'checkpoint') WHERE runs.kind = ? AND (artifacts.path = ? OR runs.output_dir = ?)"
-        " AND coalesce(runs.started, runs.created) <= ?"
-        " ORDER BY runs.state = 'finished' DESC, runs.created DESC, runs.id DESC LIMIT 1"
-    )
     latest = math.inf if reader is None else reader.started or reader.created
-    row = sources.db.execute(sql, [kind, path, path, latest]).fetchone()
-    return sources.run(row[0]) if row else None
+    found = writer(sources.db, path, kind=kind, before=latest)
+    return sources.run(found) if found else None

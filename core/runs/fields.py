@@ -18,7 +18,7 @@ Type = Literal["text", "choice", "number", "span", "moment", "tag", "note", "fla
 FACTS: dict[str, tuple[str, ...]] = {
     "kl": ("dpo.kl_divergence", "init.kl_divergence", "eval.kl_divergence"),
     "gap": ("dpo.preference_gap", "eval.preference_gap", "data.preference_gap"),
-    "acc": ("dpo.preference_accuracy", "reward.validation_accuracy"),
+    "acc": ("dpo.preference_accuracy", "reward.validation_accuracy", "eval.preference_accuracy"),
     "ppl": ("sft.perplexity", "eval.perplexity"),
     "retention": ("eval.retention",),
     "win_rate": ("eval.win_rate",),
