@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TextIO, get_args
+from typing import IO, Any, Literal, get_args
 
 from core.errors import UserError
 from core.store import Database, artifacts, facts, metrics, notes, runs
@@ -20,7 +20,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 FOLDER = "exports"  # in the outputs of a workspace
 
 
-def write_csv(db: Database, ids: Sequence[str], file: TextIO) -> None:
+def write_csv(db: Database, ids: Sequence[str], file: IO[str]) -> None:
     """A row a step, a column a metric; of several runs with a first column that says which."""
     several = len(ids) > 1
     names = list(dict.fromkeys(name for run in ids for name in metrics.names(db, run)))
@@ -35,7 +35,7 @@ def write_csv(db: Database, ids: Sequence[str], file: TextIO) -> None:
             table.writerow([*([run] if several else []), step, *(rows[step].get(name, "") for name in names)])
 
 
-def write_json(db: Database, ids: Sequence[str], file: TextIO) -> None:
+def write_json(db: Database, ids: Sequence[str], file: IO[str]) -> None:
     """A list of runs, each with its configuration, facts, metrics (`[step, value]` each), artifacts and notes."""
     file.write("[\n")
     for index, run in enumerate(ids):
@@ -44,7 +44,7 @@ def write_json(db: Database, ids: Sequence[str], file: TextIO) -> None:
     file.write("]\n")
 
 
-WRITERS = {"csv": write_csv, "json": write_json}
+WRITERS: dict[Format, Callable[[Database, Sequence[str], IO[str]], None]] = {"csv": write_csv, "json": write_json}
 
 
 def save(db: Database, workspace: Workspace, ids: Sequence[str], form: Format) -> Path:

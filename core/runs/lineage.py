@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,15 +15,15 @@ from core.store.runs import Kind, Run, State
 MOST = 200
 _DEEPEST = 20
 
-How = Literal["read", "parent", "again", "outside"]
+How = Literal["read", "parent", "child", "again", "outside"]
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """A run above (what was read) or below (what reads), or a file from outside of all runs.
 
-    `how`: what it wrote was read; it is the parent (or child) only: the one waited for the other; it is shown
-    further up with what is beyond it; or no run wrote this file. `same`: its bytes were those that the run that
+    `how`: what it wrote was read; it is the parent or a child only: the one waited for the other; it is shown in
+    another place with what is beyond it; or no run wrote this file. `same`: its bytes were those that the run that
     wrote them recorded. `keys` are those of the configuration that name the path.
     """
 
@@ -59,7 +58,7 @@ def lineage(db: Database, run_id: str) -> Lineage:
     run = runs.get(db, run_id)
     up, down = _Walk(db), _Walk(db)
     up.above(run, 1)
-    down.below(run, 1)
+    down.below(run)
     return Lineage(run.id, tuple(up.found), tuple(down.found), up.full or down.full)
 
 
@@ -89,6 +88,16 @@ def _json(node: Node) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What one run read of another."""
+
+    run: Run  # the other one
+    paths: tuple[str, ...]
+    keys: tuple[str, ...]
+    same: bool
+
+
 class _Walk:
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -97,55 +106,80 @@ class _Walk:
         self.full = False
 
     def _add(self, node: Node) -> bool:
-        """Whether it is new, so that what is beyond it is to be shown."""
+        """Whether what is beyond it is to be shown."""
         if len(self.found) >= MOST:
             self.full = True
             return False
         self.found.append(node)
-        if node.run is None or node.run in self._seen or node.how != "read" or node.depth >= _DEEPEST:
-            return False
-        self._seen.add(node.run)
-        return True
+        return node.how == "read" and node.depth < _DEEPEST
 
-    def _node(self, depth: int, how: How, run: Run, path: str, keys: Sequence[str], same: bool = True) -> Node:
-        how = "again" if run.id in self._seen else how
+    def _node(self, depth: int, how: How, read: _Read) -> Node:
+        run = read.run
+        more = f" and {len(read.paths) - 1} more" if len(read.paths) > 1 else ""
+        path = f"{read.paths[0]}{more}" if read.paths else ""
         name = "" if run.name == run.id else run.name
-        return Node(depth, how, run.id, run.kind, run.state, name, path, tuple(keys), same)
+        return Node(depth, how, run.id, run.kind, run.state, name, path, read.keys, read.same)
 
     def above(self, run: Run, depth: int) -> None:
         self._seen.add(run.id)
-        written: dict[str, tuple[Run, bool]] = {}
-        outside = []
-        for path, digest in run.inputs.items():
-            by = writer(self._db, path, sha256=digest, before=run.started or run.created)
-            if by is None or by == run.id:
-                outside.append(path)
-                continue
-            written[path] = runs.get(self._db, by), self._recorded(by, path) in (None, digest)
-        for path, (wrote, same) in written.items():
-            node = self._node(depth, "read", wrote, path, _keys(run, path), same)
-            if self._add(node):
-                self.above(wrote, depth + 1)
-        if run.parent is not None and run.parent not in {wrote.id for wrote, _ in written.values()}:
-            self._add(self._node(depth, "parent", runs.get(self._db, run.parent), "", ()))
+        reads, outside = self._reads(run)
+        for read in reads:
+            again = read.run.id in self._seen
+            if self._add(self._node(depth, "again" if again else "read", read)):
+                self.above(read.run, depth + 1)
+        if run.parent is not None and run.parent not in {read.run.id for read in reads}:
+            self._add(self._node(depth, "parent", _Read(runs.get(self._db, run.parent), (), (), True)))
         for path in outside:
             self._add(Node(depth, "outside", None, path=path, keys=_keys(run, path)))
 
-    def below(self, run: Run, depth: int) -> None:
+    def _reads(self, run: Run) -> tuple[list[_Read], list[str]]:
+        """What a run read of others, and the files that none of them wrote."""
+        by: dict[str, list[str]] = {}
+        outside = []
+        for path, digest in run.inputs.items():
+            wrote = writer(self._db, path, sha256=digest, before=_begun(run))
+            if wrote is None or wrote == run.id:
+                outside.append(path)
+            else:
+                by.setdefault(wrote, []).append(path)
+        reads = []
+        for wrote, paths in by.items():
+            same = all(self._recorded(wrote, path) in (None, run.inputs[path]) for path in paths)
+            keys = tuple(key for path in paths for key in _keys(run, path))
+            reads.append(_Read(runs.get(self._db, wrote), tuple(paths), keys, same))
+        return reads, outside
+
+    def below(self, run: Run) -> None:
+        """Each run stands below the latest of those that it read from: an evaluation below the model it is of."""
+        readers: dict[str, list[_Read]] = {}
+        latest: dict[str, tuple[float, str]] = {}
+        waiting = [run]
+        while waiting and len(readers) < MOST:
+            wrote = waiting.pop(0)
+            if wrote.id in readers:
+                continue
+            readers[wrote.id] = self._readers(wrote)
+            for read in readers[wrote.id]:
+                waiting.append(read.run)
+                latest[read.run.id] = max(latest.get(read.run.id, (0.0, "")), (_begun(wrote), wrote.id))
+        self._below(run, 1, readers, {reader: wrote for reader, (_, wrote) in latest.items()})
+
+    def _below(self, run: Run, depth: int, readers: dict[str, list[_Read]], latest: dict[str, str]) -> None:
         self._seen.add(run.id)
-        readers = self._readers(run)
-        for reader, path, same in readers:
-            node = self._node(depth, "read", reader, path, _keys(reader, path), same)
-            if self._add(node):
-                self.below(reader, depth + 1)
+        here = readers.get(run.id, [])
+        for read in here:
+            again = read.run.id in self._seen or latest[read.run.id] != run.id
+            if self._add(self._node(depth, "again" if again else "read", read)):
+                self._below(read.run, depth + 1, readers, latest)
             if self.full:
                 return
+        known = {read.run.id for read in here}
         for (child,) in self._db.execute("SELECT id FROM runs WHERE parent = ? ORDER BY created, id", [run.id]):
-            if child not in {reader.id for reader, _, _ in readers}:
-                self._add(self._node(depth, "parent", runs.get(self._db, child), "", ()))
+            if child not in known:
+                self._add(self._node(depth, "child", _Read(runs.get(self._db, child), (), (), True)))
 
-    def _readers(self, run: Run) -> list[tuple[Run, str, bool]]:
-        """Runs that read what this one wrote, oldest first, by which path, and whether its bytes were these."""
+    def _readers(self, run: Run) -> list[_Read]:
+        """Runs that read what this one wrote, oldest first."""
         wrote = dict(self._db.execute("SELECT path, sha256 FROM artifacts WHERE run = ?", [run.id]).fetchall())
         if run.output_dir:
             wrote.setdefault(run.output_dir, None)
@@ -154,18 +188,20 @@ class _Walk:
         sql = (
             "SELECT runs.id, read.key, read.value FROM runs, json_each(runs.inputs) AS read"
             " WHERE coalesce(runs.started, runs.created) >= ? AND runs.id != ?"
-            " AND read.key IN (SELECT value FROM json_each(?)) ORDER BY runs.created, runs.id LIMIT ?"
+            " AND read.key IN (SELECT value FROM json_each(?))"
+            " ORDER BY coalesce(runs.started, runs.created), runs.id LIMIT ?"
         )
-        begun = run.started or run.created
-        rows = self._db.execute(sql, [begun, run.id, json.dumps(list(wrote)), MOST + 1]).fetchall()
-        found = []
+        rows = self._db.execute(sql, [_begun(run), run.id, json.dumps(list(wrote)), MOST + 1]).fetchall()
+        found: dict[str, _Read] = {}
         for reader, path, digest in rows:
             same = wrote[path] in (None, digest)
-            one = runs.get(self._db, reader)
+            one = found[reader].run if reader in found else runs.get(self._db, reader)
             # Written over by another run before it was read: then it is that one's.
-            if same or writer(self._db, path, sha256=digest, before=one.started or one.created) == run.id:
-                found.append((one, path, same))
-        return found
+            if same or writer(self._db, path, sha256=digest, before=_begun(one)) == run.id:
+                before = found.get(reader, _Read(one, (), (), True))
+                keys = (*before.keys, *_keys(one, path))
+                found[reader] = _Read(one, (*before.paths, path), keys, before.same and same)
+        return list(found.values())
 
     def _recorded(self, run: str, path: str) -> str | None:
         row = self._db.execute("SELECT sha256 FROM artifacts WHERE run = ? AND path = ?", [run, path]).fetchone()
@@ -174,3 +210,7 @@ class _Walk:
 
 def _keys(run: Run, path: str) -> tuple[str, ...]:
     return tuple(key for key, value in flattened(run.config).items() if value == path)
+
+
+def _begun(run: Run) -> float:
+    return run.started or run.created

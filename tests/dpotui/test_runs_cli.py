@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import time
 
 import pytest
 
+from core.config import RUN_CONFIGS, load_config
 from core.store import Database, artifacts, commands, facts, metrics, notes, runs, transaction
 from core.store.facts import Fact
 from core.workspace import Workspace
@@ -144,3 +146,89 @@ def test_resuming_puts_it_back_in_the_queue_and_calls_an_engine(
     assert f"{run}: queued" in inside.run("runs", "resume", run)
     assert runs.get(db, run).state == "queued"
     assert len(called) == 1
+
+
+def test_finding_and_sorting(inside: Shell, trained: str, db: Database) -> None:
+    runs.create(db, "sft", config={"training": {"learning_rate": 1e-5}})
+    said = inside.run("runs", "list", "--filter", "kl<=0.1 kind=dpo")
+    assert said.split()[0] == trained
+    assert [run["id"] for run in inside.json("runs", "list", "--sort", "created")] == ["sft-001", "dpo-001"]
+    assert [run["id"] for run in inside.json("runs", "list", "--sort", "kl")] == ["dpo-001", "sft-001"]
+    assert [run["id"] for run in inside.json("runs", "list", "--sort", "-lr")] == ["sft-001", "dpo-001"]
+    assert [run["id"] for run in inside.json("runs", "--filter", "lr<1", "--kind", "sft")] == ["sft-001"]
+    assert inside.run("runs", "--filter", "kl>0.1") == "no runs\n"
+    assert "filter, column 4: a value is wanted" in inside.run("runs", "--filter", "kl>", code=2)
+    assert "sort: no field 'kll': did you mean 'kl'?" in inside.run("runs", "--sort", "kll", code=2)
+
+
+def test_putting_in_order(inside: Shell, trained: str, db: Database) -> None:
+    assert inside.run("runs", "rename", trained, "calm") == f"{trained}: calm\n"
+    assert inside.run("runs", "tag", trained, "good", "keep") == f"{trained}: good keep\n"
+    assert inside.run("runs", "untag", trained, "keep") == f"{trained}: good\n"
+    assert inside.run("runs", "note", trained, "quiet\x1b[2J") == f"{trained}: noted: quiet␛[2J\n"
+    assert inside.run("runs", "archive", trained) == f"{trained}: archived\n"
+    assert inside.run("runs", "list") == "no runs yet: 'dpotui train' starts one\n"
+    assert inside.json("runs", "list", "--archived")[0]["tags"] == ["good"]
+    assert inside.run("runs", "undo") == f"{trained}: taken back: archived\n"
+    assert inside.run("runs", "archive", trained)
+    assert inside.run("runs", "unarchive", trained) == f"{trained}: in the list again\n"
+    shown = inside.json("runs", "show", trained)
+    changed = [change["field"] for change in shown["changes"]]
+    assert changed == ["name", "tags", "tags", "archived", "archived", "archived"]
+    assert all(change["who"] for change in shown["changes"])
+    assert "tags      good" in inside.run("runs", "show", trained)
+    assert "is no tag" in inside.run("runs", "tag", trained, "two words", code=2)
+
+
+def test_comparing(inside: Shell, trained: str, db: Database) -> None:
+    other = runs.create(db, "dpo", config={"training": {"beta": 0.2}}).id
+    facts.record(db, Fact("dpo.kl_divergence", 0.2, "nats per token", run=other, low=0.18, high=0.22))
+    said = inside.run("runs", "compare", trained, other)
+    assert "training.beta  0.1      0.2" in said
+    assert "0.0800 [0.0700, 0.0900] best" in said
+    found = inside.json("runs", "compare", trained, other)
+    assert found["config"] == {"training.beta": {trained: 0.1, other: 0.2}}
+    assert found["facts"]["dpo.kl_divergence"]["best"] == [trained]
+    assert "2 to 8 runs are compared, not 1" in inside.run("runs", "compare", trained, code=2)
+
+
+def test_lineage(inside: Shell, trained: str, db: Database) -> None:
+    child = runs.create(db, "evaluate", config={"model": {"final": "outputs/x"}}).id
+    runs.update(db, child, inputs={"outputs/x": "cd" * 32}, started=time.time())
+    said = inside.run("runs", "lineage", trained)
+    assert f"{child}  queued  outputs/x (model.final)" in said
+    assert inside.json("runs", "lineage", child)["made_from"][0]["run"] == trained
+
+
+def test_all_that_is_known_of_several_as_one_document(inside: Shell, trained: str, db: Database) -> None:
+    other = runs.create(db, "dpo", config={}).id
+    found = json.loads(inside.run("runs", "export", trained, other, "--format", "json"))
+    assert [run["id"] for run in found] == [trained, other]
+    assert found[0]["metrics"]["rewards/margins"] == [[20, None]]
+    assert inside.run("runs", "export", trained, other).splitlines()[0] == "run,step,loss,rewards/margins"
+    inside.run("runs", "export", trained, "--format", "json", "-o", "all.json")
+    assert (inside.folder / "all.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_run_once_more_with_changes(
+    inside: Shell, db: Database, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dpotui.commands import launch
+
+    monkeypatch.setattr(launch, "ensure_engine", lambda workspace: None)
+    path = workspace.configs / "dpo_config.yaml"
+    config = load_config(path, RUN_CONFIGS["dpo"], ["training.beta=0.25"])
+    for folder in config.reads().values():
+        (workspace.path(folder).parent).mkdir(parents=True, exist_ok=True)
+        if folder.endswith(".jsonl"):
+            workspace.path(folder).touch()
+        else:
+            workspace.path(folder).mkdir(exist_ok=True)
+    made = runs.create(db, "dpo", config=config.model_dump(mode="json"), config_path="configs/dpo_config.yaml")
+    runs.update(db, made.id, state="finished")
+    said = inside.json("runs", "rerun", made.id, "--set", "training.max_steps=700", "--detach")
+    assert (said["id"], said["state"]) == ("dpo-002", "queued")
+    again = runs.get(db, "dpo-002")
+    assert (again.config["training"]["beta"], again.config["training"]["max_steps"]) == (0.25, 700)
+    assert (again.state, again.parent, again.config_path) == ("queued", None, "configs/dpo_config.yaml")
+    assert "training.bta" in inside.run("runs", "rerun", made.id, "--set", "training.bta=1", "--detach", code=2)

@@ -38,3 +38,13 @@ def print_json(document: Any) -> None:
 
 def clock(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+
+
+def table(title: str, rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """A title and aligned columns, or nothing where there are no rows."""
+    if not rows:
+        return
+    yield f"  {title}"
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "    " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,38 +1,30 @@
-"""`dpotui runs export`: the metrics of a run as a table."""
+"""`dpotui runs export`: metrics of runs as a table, or all that is known of them as one JSON document."""
 
 from __future__ import annotations
 
-import csv
-import math
 from pathlib import Path
 
 import click
 
-from core.errors import UserError
-from core.store import metrics, runs
+from core.runs import export
+from core.store import runs
 from dpotui.commands.runs.common import opened, workspace_option
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_ids", metavar="RUN...", nargs=-1, required=True)
+@click.option("--format", "form", type=click.Choice(export.FORMATS), default="csv", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file instead of stdout.")
 @workspace_option
-def command(run_id: str, output: Path | None, folder: Path) -> None:
-    """Write the metrics of RUN as CSV: a row a step, a column a metric."""
+def command(run_ids: tuple[str, ...], form: export.Format, output: Path | None, folder: Path) -> None:
+    """Write the metrics of each RUN as CSV: a row a step, a column a metric; of several runs a first column says which.
+
+    With --format json a list of runs with configuration, facts, metrics, artifacts and notes.
+    """
     with opened(folder) as (_, db):
-        run = runs.get(db, run_id)
-        names = metrics.names(db, run.id)
-        rows: dict[int, dict[str, str]] = {}
-        for name in names:
-            for point in metrics.since(db, run.id, name):
-                rows.setdefault(point.step, {})[name] = "" if math.isnan(point.value) else repr(point.value)
-        try:
-            with click.open_file(str(output) if output else "-", "w", encoding="utf-8") as file:
-                table = csv.writer(file, lineterminator="\n")
-                table.writerow(["step", *names])
-                for step in sorted(rows):
-                    table.writerow([step, *(rows[step].get(name, "") for name in names)])
-        except OSError as error:
-            if output is None:
-                raise
-            raise UserError(f"{output} cannot be written ({error.strerror}): name another file") from error
+        ids = [runs.get(db, run).id for run in dict.fromkeys(run_ids)]
+        if output is not None:
+            export.write(db, output, ids, form)
+            return
+        with click.open_file("-", "w", encoding="utf-8") as file:
+            export.WRITERS[form](db, ids, file)

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from core.store import Database, artifacts, commands, engines, facts, metrics, notes, runs
+from core.store import Database, artifacts, commands, engines, facts, metrics, notes, run_changes, runs
 from core.store.facts import Fact
 from core.store.runs import Run
 from core.text import one_line, printable
-from dpotui.commands.runs.common import clock, json_option, opened, print_json, workspace_option
+from dpotui.commands.runs.common import clock, json_option, opened, print_json, table, workspace_option
 
 
 @click.command()
@@ -66,6 +66,9 @@ def summary(db: Database, run: Run) -> dict[str, Any]:
         "error": run.error,
         "hint": run.hint,
         "output_dir": run.output_dir,
+        "tags": list(run.tags),
+        "archived": run.archived,
+        "who": run.who,
     }
 
 
@@ -83,6 +86,10 @@ def whole(db: Database, run: Run) -> dict[str, Any]:
         "commands": [
             {"verb": c.verb, "who": c.who, "time": c.time, "obeyed": c.obeyed, "answer": c.answer}
             for c in reversed(commands.of_run(db, run.id))
+        ],
+        "changes": [
+            {"field": c.field, "before": c.before, "after": c.after, "who": c.who, "time": c.time, "undone": c.undone}
+            for c in run_changes.of_run(db, run.id)
         ],
         "notes": [{"text": n.text, "who": n.who, "time": n.time} for n in notes.of(db, f"run:{run.id}")],
     }
@@ -110,54 +117,46 @@ def _card(db: Database, run: Run) -> Iterator[str]:
     for label, text in (
         ("error", run.error),
         ("hint", run.hint),
+        ("tags", " ".join(run.tags)),
+        ("archived", clock(run.archived) if run.archived else None),
         ("parent", run.parent),
         ("config", run.config_path),
         ("output", run.output_dir),
     ):
         if text:
             yield f"  {label:<9} {printable(text)}"
-    yield from _table(
+    yield from table(
         "facts",
         [
             (name, _value(fact), _interval(fact.low, fact.high), one_line(fact.source, 60))
             for name, fact in facts.of_run(db, run.id).items()
         ],
     )
-    yield from _table(
+    yield from table(
         "metrics                first, last, lowest, highest",
         [
             (one_line(name, 40), *(f"{value:.4g}" for value in (found.first, found.last, found.low, found.high)))
             for name, found in metrics.summary(db, run.id).items()
         ],
     )
-    yield from _table(
+    yield from table(
         "artifacts",
         [
             (artifact.kind, f"{artifact.bytes:,} bytes", artifact.sha256[:12], printable(artifact.path))
             for artifact in artifacts.of_run(db, run.id)
         ],
     )
-    yield from _table(
+    yield from table(
         "commands",
         [
             (asked.verb, one_line(asked.who, 20), clock(asked.time), one_line(asked.answer or "not answered yet", 60))
             for asked in reversed(commands.of_run(db, run.id))
         ],
     )
-    yield from _table(
+    yield from table(
         "notes",
         [(one_line(n.who, 20), clock(n.time), printable(n.text)) for n in notes.of(db, f"run:{run.id}")],
     )
-
-
-def _table(title: str, rows: list[tuple[str, ...]]) -> Iterator[str]:
-    """A title and aligned columns, or nothing where there are no rows."""
-    if not rows:
-        return
-    yield f"  {title}"
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "    " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _value(fact: Fact) -> str:

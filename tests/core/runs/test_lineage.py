@@ -41,7 +41,7 @@ def test_ancestors(chain: Database) -> None:
     found = lineage(chain, "evaluate-001")
     assert shown(found.above) == [
         ".read dpo-002", "..read sft-001", "...outside models/base", "..read dpo-001", "...again sft-001",
-        ".again sft-001",
+        ".parent sft-001",
     ]  # fmt: skip
     assert found.above[0].keys == ("model.final",)
     assert found.below == ()
@@ -51,7 +51,7 @@ def test_what_was_made_of_it(chain: Database) -> None:
     found = lineage(chain, "sft-001")
     assert shown(found.above) == [".outside models/base"]
     assert shown(found.below) == [
-        ".read dpo-001", "..read dpo-002", "...read evaluate-001", ".again dpo-002", ".again evaluate-001",
+        ".read dpo-001", "..read dpo-002", "...read evaluate-001", ".again dpo-002", ".child evaluate-001",
     ]  # fmt: skip
     assert found.below[0].keys == ("model.reference_model", "model.policy_model")
     assert found.as_json()["used_by"][0]["run"] == "dpo-001"
@@ -82,7 +82,7 @@ def test_children_of_a_sweep_are_shown_and_not_taken_for_readers(db: Database) -
     add(db, "sweep")
     for _ in range(2):
         add(db, parent="sweep-001")
-    assert shown(lineage(db, "sweep-001").below) == [".parent dpo-001", ".parent dpo-002"]
+    assert shown(lineage(db, "sweep-001").below) == [".child dpo-001", ".child dpo-002"]
     assert shown(lineage(db, "dpo-001").above) == [".parent sweep-001"]
 
 
