@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from core.engine import client
-from core.store import engines, facts, open_store, runs, ticks, votes
+from core.store import engines, facts, open_store, runs, votes
 from core.workspace import Workspace, open_workspace
 from tests.e2e.terminal import Terminal
 
