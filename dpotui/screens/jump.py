@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from dpotui.screens.mode import ModeScreen
 
 # Letters of the modes are in their names; panes get the rest, the home row first.
-MODE_LETTERS = dict(zip(MODES.values(), "psgrdchw", strict=True))
-_PANE_LETTERS = "fjklauiotenmbvxyz"
+MODE_LETTERS = dict(zip(MODES.values(), "psgrdche", strict=True))
+_PANE_LETTERS = "fjklauiotwnmbvxyz"
 _HINT = " jump: a letter, 0-7 a stage, esc stays "
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 
@@ -19,6 +19,8 @@ from dpotui.widgets.lines import Lines
 MODES = {"1": "Plan", "2": "Stage", "3": "Gates", "4": "Runs", "5": "Data", "6": "Config", "7": "Hardware",
          "8": "Report"}  # fmt: skip
 
+# Where not all of their names fit.
+_SHORT = MODES | {"6": "Conf", "7": "Hard", "8": "Rep"}
 
 # What gives way where there is little room, one after the other: the name's end, the steps, the stage.
 _SPARED = ((13, True, True), (13, True, False), (6, True, False), (6, False, False))
@@ -131,12 +133,12 @@ class Tabs(Lines):
         if self._note and not self._panes:
             right = [(self._note + " ", "dim")]
         # On a narrow screen with many panes the names of the other modes give way.
-        for behind, named in ((" ", True), ("", True), ("", False)):
-            spans = self._modes(behind, named)
+        for names, behind in ((MODES, " "), (MODES, ""), (_SHORT, ""), ({}, "")):
+            spans = self._modes(names, behind)
             pad = width - sum(cell_len(text) for text, _ in [*spans, *right])
             if pad >= 0:
                 return self._placed([*spans, (" " * pad, ""), *right])
-        return self._placed(self._modes(" ", True))
+        return self._placed(self._modes(MODES, " "))
 
     def _placed(self, spans: list[Span]) -> list[Span]:
         """The same, remembering where each mode and pane stands."""
@@ -150,10 +152,11 @@ class Tabs(Lines):
             x += cell_len(text)
         return spans
 
-    def _modes(self, behind: str, named: bool) -> list[Span]:
+    def _modes(self, names: Mapping[str, str], behind: str) -> list[Span]:
         spans: list[Span] = []
         for key, mode in MODES.items():
             here = mode == self._mode
-            name = f" {mode}{' ' if here else behind}" if named or here else ""
-            spans += [(f" {key}", "mark" if here else "key"), (name, "mark" if here else "")]
+            name = MODES[key] if here else names.get(key, "")
+            spans += [(f" {key}", "mark" if here else "key")]
+            spans += [(f" {name}{' ' if here else behind}", "mark" if here else "")] if name else []
         return spans
