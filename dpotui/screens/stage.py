@@ -13,11 +13,10 @@ from textual.widgets import Input
 
 from core.checklist import Item
 from core.errors import UserError
-from core.store import log as log_store
-from core.store.log import Level, Line
 from core.store.runs import LIVE, Run
 from dpotui import cards, charts, why
 from dpotui.live import Snapshot, Watched
+from dpotui.log_pages import LogPages
 from dpotui.results import PROVIDERS
 from dpotui.screens.choosing import ChoosesRuns
 from dpotui.screens.dialogs import CardScreen
@@ -119,7 +118,7 @@ class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
         return (StageHead(),)
 
     def panes(self) -> Iterable[Widget]:
-        return ChecklistTree(), Charts(), Samples(), Results(), GateTable(), Log(self._log_lines)
+        return ChecklistTree(), Charts(), Samples(), Results(), GateTable(), Log(LogPages(self.bench.workspace))
 
     @property
     def checklist(self) -> ChecklistTree:
@@ -206,11 +205,6 @@ class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
         if read:  # until then the panes stay as they are
             self._with("-results", bool(blocks))
         self.query_one(Results).fill(blocks, self._unmeasured(run) if read else "reading …")
-
-    def _log_lines(self, before: int, level: Level, limit: int) -> list[Line]:
-        """Lines of the run in hand that are older than those of the picture."""
-        run = self.run_in_hand()
-        return log_store.lines(self.bench.db, run.id, before=before, level=level, limit=limit) if run else []
 
     def _with(self, what: str, there: bool) -> None:
         """A place for what not every stage has. On a narrow screen one pane is seen at a time, and the rules of style
