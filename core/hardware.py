@@ -128,6 +128,7 @@ def _within_container(total: int, available: int, root: Path = Path("/sys/fs/cgr
 def environment() -> list[tuple[str, str | None, str]]:
     """Variables that have to do with MLX's speed: name, value here, and what it does in this version."""
     found = versions()["mlx"]
+    rest = [(name, value, effect) for name, effect in _OTHERS.items() if (value := os.environ.get(name)) is not None]
     return [
         (
             "MLX_METAL_PREALLOCATE",
@@ -137,14 +138,31 @@ def environment() -> list[tuple[str, str | None, str]]:
         (
             "MLX_METAL_FAST_SYNCH",
             os.environ.get("MLX_METAL_FAST_SYNCH"),
-            "1: faster fences between CPU and GPU; gains where several machines train together",
+            "1: faster fences between CPU and GPU, from when MLX is loaded on; gains where several machines train",
         ),
         (
             "AGX_RELAX_CDM_CTXSTORE_TIMEOUT",
             os.environ.get("AGX_RELAX_CDM_CTXSTORE_TIMEOUT"),
             "1: macOS does not end long GPU work while a display is active",
         ),
+        *rest,
     ]
+
+
+# Told only where somebody set them: they are for looking into defects and take speed.
+_OTHERS = {
+    "MLX_DISABLE_COMPILE": "nothing is compiled: every step is slower",
+    "MLX_MAX_OPS_PER_BUFFER": "how many operations go to the GPU at once; MLX knows the best number for each chip",
+    "MLX_MAX_MB_PER_BUFFER": "how much memory they may touch at once; MLX knows the best number for each chip",
+}
+
+
+def environment_of(pid: int) -> dict[str, str] | None:
+    """The environment that a process was started with; None where the system does not tell."""
+    try:
+        return psutil.Process(pid).environ()
+    except (psutil.Error, OSError):
+        return None
 
 
 def versions() -> dict[str, str | None]:

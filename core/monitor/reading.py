@@ -15,6 +15,7 @@ LABELS = {
     "memory": "memory",
     "swap": "swap",
     "engine.memory": "engine",
+    "run.memory": "run, peak",
     "gpu.temperature": "GPU temp",
     "cpu.temperature": "CPU temp",
     "gpu.power": "GPU power",

@@ -120,7 +120,7 @@ class Monitor:
     def running(self) -> bool:
         return bool(self._threads) and not self._end.is_set()
 
-    def start(self, tell: Callable[[], None], more: Callable[[], Iterable[Reading]] = tuple) -> None:
+    def start(self, tell: Callable[[], object], more: Callable[[], Iterable[Reading]] = tuple) -> None:
         """Sample from now on; nothing changes where that is already so.
 
         Args:
@@ -141,7 +141,7 @@ class Monitor:
         for thread in self._threads if wait else ():
             thread.join()
 
-    def _work(self, end: threading.Event, tell: Callable[[], None], more: Callable[[], Iterable[Reading]]) -> None:
+    def _work(self, end: threading.Event, tell: Callable[[], object], more: Callable[[], Iterable[Reading]]) -> None:
         here = self._make(self._interval)
         try:
             wait = min(_FIRST, self._interval)

@@ -1,123 +1,172 @@
-"""Hardware: what this machine has for training, and which batch sizes were tried on it."""
+"""Hardware: what this machine does now and has for training, and which batch sizes are known or were tried on it."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on, work
+from textual.message import Message
 from textual.widget import Widget
 
+from core.store import engines, runs
 from core.store.calibrations import Calibration, Size
 from core.store.runs import Run
 from dpotui import roles, say
 from dpotui.live import Snapshot
+from dpotui.machine import Machine, read_machine
 from dpotui.screens.dialogs import CardScreen
 from dpotui.screens.running import CommandsRuns
 from dpotui.stages import CALIBRATE, Action
 from dpotui.widgets.card import BLANK, Card, Entry
 from dpotui.widgets.find import FindBar
+from dpotui.widgets.gauges import Gauges
 from dpotui.widgets.table import Column, Row, Table
+
+if TYPE_CHECKING:
+    from core.monitor import Monitor, Reading
+    from core.store.engines import Engine
 
 _COLUMNS = (
     Column("batch size", 10, "right"),
-    Column("pairs/s", 9, "right"),
+    Column("source", 9),
+    Column("pairs/s", 8, "right"),
     Column("peak memory", 11, "right"),
     Column("verdict", 9),
     Column("note"),
 )
-_NOTHING = (
-    "no batch size was measured yet\n\ng measures: the size is doubled until it is slower or does not fit; what is the"
+_MEASURES = (
+    "no batch size was measured here yet: g measures. The size is doubled until it is slower or does not fit; the"
     " fastest is used where training.batch_size is auto"
 )
 _FITS = {"FITS": "good", "TOO LARGE": "bad"}
 
 
-def read_machine(folder: Path) -> list[Entry]:
-    """The machine as it is now; asks the GPU what it recommends, which may take a moment."""
-    from core import hardware
-    from core.config import this_platform
+def new_monitor() -> Monitor:
+    """What reads the machine is not needed to start."""
+    from core.monitor import Monitor
 
-    here = hardware.look(folder)
-    limit = hardware.memory_limit("gpu" if this_platform().accelerator else "cpu")
-    versions = hardware.versions()
-    known = hardware.STARTING_POINTS.get(here.chip)
-    others = ", ".join(f"{chip} {size}" for chip, size in hardware.STARTING_POINTS.items())
-    fast = f" ({here.performance_cores} fast)" if here.performance_cores else ""
-    where = {"metal": "the GPU (Metal)", "cuda": "the GPU (CUDA)", None: "the CPU"}[here.accelerator]
-    entries = [
-        Entry("", here.chip, "title"),
-        Entry("system", here.system),
-        Entry("cores", f"{here.cores}{fast}"),
-        Entry("memory", f"{here.memory / 1e9:.1f} GB, {here.memory_available / 1e9:.1f} free"),
-        Entry("for a run", f"{limit.bytes / 1e9:.1f} GB: {limit.source}"),
-        Entry("disk", f"{here.disk_free / 1e9:.0f} GB free"),
-        Entry("computes", f"on {where}, mlx {versions['mlx']}, mlx-lm {versions['mlx-lm']}"),
-        Entry("start with", f"{known} pairs" if known else f"no batch size is known for this chip ({others})"),
-        BLANK,
-        Entry("", "Environment", "title"),
-    ]
-    for name, value, effect in hardware.environment():
-        entries.append(Entry("", f"{name}  {'not set' if value is None else value}"))
-        entries.append(Entry("", effect, "dim"))
-    return entries
+    return Monitor()
 
 
 class HardwareScreen(CommandsRuns):
     MODE = "Hardware"
-    PANES = (("Batch sizes", "sizes"), ("Machine", "machine"))
+    PANES = (("Now", "now"), ("Batch sizes", "sizes"), ("Machine", "machine"))
     DEFAULT_CSS = """
     HardwareScreen {
-        &.-wide > #panes { layout: horizontal; }
-        &.-wide #sizes { width: 3fr; }
-        &.-wide #machine { width: 2fr; }
+        &.-wide > #panes { layout: grid; grid-size: 2 2; grid-columns: 3fr 2fr; grid-rows: 3fr 4fr; }
+        &.-wide #now { row-span: 2; }
     }
     """
 
+    class Sampled(Message):
+        """The machine was looked at once more."""
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, HardwareScreen.Sampled)
+
     def __init__(self) -> None:
         super().__init__()
-        self._machine: list[Entry] = []
+        self._machine = Machine([])
+        self._monitor: Monitor | None = None
+        self._engine: Engine | None = None  # where one lives on this machine
+        self._peak: tuple[str, float] | None = None  # of the live run, in bytes
         self._text = ""
 
     def panes(self) -> Iterable[Widget]:
-        return Table(_COLUMNS, _NOTHING), Card()
+        return Gauges(), Table(_COLUMNS, _MEASURES), Card()
 
     def run_in_hand(self) -> Run | None:
         snapshot = self.bench.snapshot
         return snapshot.latest(("calibrate",)) if snapshot else None
 
+    def run_watched(self, snapshot: Snapshot) -> str | None:
+        """The live run: its own memory is told beside the machine's."""
+        return snapshot.live.id if snapshot.live is not None and snapshot.live.state in runs.LIVE else None
+
     def action_in_hand(self) -> Action:
         return CALIBRATE
+
+    # The machine is looked at while this is in front
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
         self._read_machine()
+        self._monitor = self._monitor or new_monitor()
+        self._monitor.start(lambda: self.post_message(self.Sampled()), self._of_the_run)
+
+    def on_screen_suspend(self) -> None:
+        if self._monitor is not None:
+            self._monitor.stop(wait=False)
+
+    def on_unmount(self) -> None:
+        if self._monitor is not None:
+            self._monitor.stop()
+
+    def _of_the_run(self) -> list[Reading]:
+        """What the engine and the live run take; asked for in the monitor's thread."""
+        from core.monitor import Reading, engine_memory
+
+        engine, peak = self._engine, self._peak
+        found = [engine_memory(engine.pid, engine.started)] if engine is not None else []
+        if peak is not None:
+            found.append(Reading("run.memory", peak[1], "B", f"{peak[0]}, peak_memory_gb as MLX counts it"))
+        return found
+
+    @on(Sampled)
+    def _sampled(self) -> None:
+        if self._monitor is not None:
+            self.query_one(Gauges).fill(self._monitor.samples, self._machine.limits)
 
     @work(exclusive=True, group="machine", exit_on_error=False)
     async def _read_machine(self) -> None:
-        self._machine = await asyncio.to_thread(read_machine, self.bench.workspace.root)
+        pid = self._engine.pid if self._engine is not None else None
+        self._machine = await asyncio.to_thread(read_machine, self.bench.workspace.root, pid)
+        self._sampled()
         self.refresh_all()
 
+    # What is shown
+
     def fill(self, snapshot: Snapshot) -> None:
+        self._follow_engine(snapshot)
         words = self._text.casefold()
         shown = [one for one in snapshot.calibrations if words in _searched(one)]
         rows = [row for one in shown for row in _rows(one, snapshot)]
+        if not words:
+            rows += [] if rows else [Row(None, (("nothing measured here yet: g measures", "dim"),))]
+            rows += _known(self._machine)
         table = self.query_one(Table)
-        table.fill(rows, f"no calibration with '{self._text}' in it" if self._text else _NOTHING)
+        table.fill(rows, f"no calibration with '{self._text}' in it" if self._text else _MEASURES)
         table.border_subtitle = f"{len(snapshot.calibrations)} measured" if snapshot.calibrations else ""
-        self.query_one(Card).fill(self._machine or [Entry("", "looking …", "dim")], "machine")
+        self.query_one(Card).fill(self._machine.entries or [Entry("", "looking …", "dim")], "machine")
         self.refresh_bindings()
+
+    def _follow_engine(self, snapshot: Snapshot) -> None:
+        engine = engines.latest(self.bench.db) if snapshot.engine.alive else None
+        before, self._engine = self._engine, None
+        if engine is not None and engine.ended is None and engine.host == socket.gethostname():
+            self._engine = engine
+        if self._engine is not None and (before is None or before.pid != self._engine.pid):
+            self._read_machine()  # its environment is told, too
+        watched = snapshot.watched
+        points = watched.series.get("peak_memory_gb", ()) if watched is not None else ()
+        on = watched is not None and watched.run.state in runs.LIVE
+        self._peak = (watched.run.id, points[-1].mean * 1e9) if watched is not None and on and points else None
 
     def narrowed(self) -> str:
         return f"'{self._text}'" if self._text else ""
 
     @on(Table.Chosen)
     def _chosen(self, event: Table.Chosen) -> None:
-        """All that a calibration holds for."""
+        """All that a size rests on."""
+        number = event.key.split("/")[0]
+        if number == "known":
+            self.app.push_screen(CardScreen("Known batch size", _known_card(self._machine, event.key)))
+            return
         snapshot = self.bench.snapshot
-        number = int(event.key.split("/")[0])
-        found = next((one for one in snapshot.calibrations if one.id == number), None) if snapshot else None
+        found = next((one for one in snapshot.calibrations if str(one.id) == number), None) if snapshot else None
         if found is not None:
             self.app.push_screen(CardScreen("Calibration", _card(found)))
 
@@ -125,6 +174,27 @@ class HardwareScreen(CommandsRuns):
     def _find(self, event: FindBar.Changed) -> None:
         self._text = event.text
         self.refresh_all()
+
+
+def _known(machine: Machine) -> list[Row]:
+    """The workflow's own starting points, of which nothing was measured here."""
+    rows = [Row(None, (("known from the workflow's checklist", "title"),))] if machine.known else []
+    for chip, size in machine.known.items():
+        cells = ((str(size), ""), ("known", "dim"), ("—", "dim"), ("—", "dim"), ("", ""))
+        note = (f"{chip}  ◂ this chip", "accent") if chip == machine.chip else (chip, "dim")
+        rows.append(Row(f"known/{chip}", (*cells, note)))
+    return rows
+
+
+def _known_card(machine: Machine, key: str) -> list[Entry]:
+    chip = key.partition("/")[2]
+    return [
+        Entry("", chip, "title"),
+        Entry("batch size", f"{machine.known[chip]} pairs"),
+        Entry("source", "the workflow's checklist of stage 5 (M4 Max: 32, M3 Ultra: 4)"),
+        BLANK,
+        Entry("", "A place to start, whatever the model and the lengths. g measures which size is the fastest here."),
+    ]
 
 
 def _searched(one: Calibration) -> str:
@@ -148,6 +218,7 @@ def _rows(one: Calibration, snapshot: Snapshot) -> list[Row]:
 def _cells(size: Size, chosen: int | None) -> tuple[roles.Span, ...]:
     return (
         (str(size.size), ""),
+        ("measured", "dim"),
         (say.number(size.rate) if size.rate is not None else "—", ""),
         (f"{size.peak / 1e9:.2f} GB" if size.peak is not None else "—", ""),
         (size.verdict, _FITS[size.verdict]),

@@ -144,8 +144,8 @@ class Table(Lines, can_focus=True):
             self.post_message(self.Chosen(self, self.key))
 
     def on_click(self, event: events.Click) -> None:
-        index = event.y - 1 + self.top
-        if event.y > 0 and index < len(self._rows) and self._rows[index].key is not None:
+        index = event.y - self.FIXED + self.top
+        if event.y >= self.FIXED and index < len(self._rows) and self._rows[index].key is not None:
             again = index == self._cursor
             self._go(index, 1)
             if again:

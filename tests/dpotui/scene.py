@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from textual.pilot import Pilot
 
+from core.monitor import Monitor, Reading, Sample
 from core.store import Database, artifacts, calibrations, facts, metrics, open_store, runs, transaction
 from core.store.calibrations import Size
 from core.store.facts import Fact
@@ -147,6 +149,40 @@ def add_calibration(db: Database, run: str | None = None, chosen: int | None = 8
     db.execute("UPDATE calibrations SET started = ? WHERE id = ?", [NOW - 300, made])
     db.conn.commit()
     return made
+
+
+class Looking(Monitor):
+    """A machine that was looked at for ten minutes and is not looked at any more: a Mac with macmon, training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fixed = tuple(_sample(second) for second in range(-600, 1, 5) if not -400 < second < -340)
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        return self._fixed
+
+    def start(self, tell: Callable[[], object], more: Callable[[], Iterable[Reading]] = tuple) -> None:
+        tell()
+
+
+def _sample(second: int) -> Sample:
+    busy = second > -420
+    wave = math.sin(second / 25)
+    cores = tuple(9.0 + 4 * core for core in range(12))
+    readings = (
+        Reading("gpu", 88 + 6 * wave if busy else 4.0, "%", "macmon", limit=100.0),
+        Reading("gpu.memory", (31.5 + wave) * 1e9 if busy else 1.2e9, "B", "ioreg"),
+        Reading("cpu", 31 + 8 * wave, "%", "psutil", limit=100.0, parts=cores),
+        Reading("memory", (47.0 + wave) * 1e9 if busy else 18e9, "B", "psutil", limit=68.7e9),
+        Reading("swap", 0.0, "B", "psutil", limit=0.0),
+        Reading("gpu.temperature", 71.4 + 2 * wave if busy else 38.0, "°C", "macmon"),
+        Reading("cpu.temperature", None, reason="no sensor answered macmon"),
+        Reading("gpu.power", 41.2 + wave, "W", "macmon"),
+        Reading("power", 66.0 + wave, "W", "macmon"),
+        Reading("thermal", None, source="pmset", text="none recorded"),
+    )
+    return Sample(NOW + second, {reading.key: reading for reading in readings})
 
 
 def bench(made: Workspace, *, alive: bool = True) -> Workbench:

@@ -9,6 +9,7 @@ import pytest
 
 from core.store import Database
 from core.workspace import Workspace
+from dpotui.machine import Machine
 from dpotui.screens import hardware
 from dpotui.widgets.card import Entry
 from tests.dpotui import scene
@@ -38,7 +39,10 @@ def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
         Entry("memory", "68.7 GB, 51.2 free"),
         Entry("start with", "32 pairs"),
     ]
-    monkeypatch.setattr(hardware, "read_machine", lambda folder: entries)
+    limits = {"memory": 68.7e9, "gpu.memory": 51.5e9}
+    machine = Machine(entries, "Apple M4 Max", limits, {"Apple M4 Max": 32, "Apple M3 Ultra": 4})
+    monkeypatch.setattr(hardware, "read_machine", lambda *_: machine)
+    monkeypatch.setattr(hardware, "new_monitor", scene.Looking)
 
 
 @pytest.fixture

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
+from textual.pilot import Pilot
 from textual.widgets import Input
 
 from core.engine import client
 from core.hardware import MemoryLimit
-from core.store import calibrations, open_store, runs
+from core.store import calibrations, engines, metrics, open_store, runs, transaction
 from core.store.calibrations import Size
 from core.training import forecast
 from core.workspace import Workspace
+from dpotui.machine import read_machine
 from dpotui.screens import hardware as hardware_screen
-from dpotui.screens.hardware import read_machine
+from dpotui.screens.hardware import new_monitor
 from tests.core.training import tiny
 from tests.dpotui import scene
 from tests.dpotui.screens.conftest import Scene
 from tests.dpotui.test_hardware_cli import CONFIG
 
-_REAL = read_machine  # before a test puts another machine in its place
+# Before a test puts another machine in their place.
+_REAL, _REAL_MONITOR = read_machine, new_monitor
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +49,29 @@ def trainable(tmp_path: Path) -> Workspace:
 
 
 def test_the_machine_is_this_one(tmp_path: Path) -> None:
-    entries = _REAL(tmp_path)
+    machine = _REAL(tmp_path, os.getpid())
+    entries = machine.entries
     words = " ".join(f"{entry.label} {entry.text}" for entry in entries)
     for what in ("cores", "for a run", "MLX_METAL_PREALLOCATE", "has no effect in MLX", "mlx-lm", "start with"):
         assert what in words
+    assert machine.limits["memory"] == psutil.virtual_memory().total
+    assert machine.known["Apple M3 Ultra"] == 4
+    # Its own environment is the engine's here.
+    assert "in the engine" not in words
+    assert ("BLAS" in words) == (sys.platform == "linux")
+
+
+def test_the_environment_that_counts_is_the_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLX_METAL_FAST_SYNCH", raising=False)
+    monkeypatch.setenv("MLX_DISABLE_COMPILE", "1")
+    command = (sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)")
+    environment = {"PATH": os.environ["PATH"], "MLX_METAL_FAST_SYNCH": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as engine:
+        assert engine.stdout is not None and engine.stdout.readline()
+        words = " ".join(entry.text for entry in _REAL(tmp_path, engine.pid).entries)
+        engine.kill()
+    assert "MLX_METAL_FAST_SYNCH  not set in the engine: 1, which is what counts" in words
+    assert "MLX_DISABLE_COMPILE  1 in the engine: not set, which is what counts nothing is compiled" in words
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])
@@ -54,7 +82,7 @@ async def test_sizes_appear_as_they_are_measured(busy: Scene, size: tuple[int, i
     )
     async with scene.bench(busy.workspace).run_test(size=size) as pilot:
         app = await scene.settled(pilot)
-        await pilot.press("7")
+        await pilot.press("7", "tab")
         await scene.until(pilot, lambda: "measuring batch size 2" in scene.words(app))
         calibrations.add(busy.db, made, Size(1, "FITS", 4.21, 7 * 10**9, 3.0))
         await scene.until(pilot, lambda: "7.00 GB" in scene.words(app))
@@ -62,7 +90,7 @@ async def test_sizes_appear_as_they_are_measured(busy: Scene, size: tuple[int, i
         calibrations.finish(busy.db, made, 1, "4.21 pairs/s")
         await scene.until(pilot, lambda: "◂ chosen" in scene.words(app))
         assert "batch size 1: 4.21 pairs/s" in scene.words(app)
-        assert ("Apple M4 Max" in scene.words(app)) == (size[0] > 120)
+        assert ("68.7 GB, 51.2 free" in scene.words(app)) == (size[0] > 120)
         await pilot.press("tab")
         await scene.until(pilot, lambda: "68.7 GB, 51.2 free" in scene.words(app))
 
@@ -71,7 +99,7 @@ async def test_what_a_calibration_holds_for_is_shown(busy: Scene) -> None:
     scene.add_calibration(busy.db)
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
-        await pilot.press("7")
+        await pilot.press("7", "tab")
         await scene.until(pilot, lambda: "14.80" in scene.words(app))
         await pilot.press("enter")
         await scene.until(pilot, lambda: "It holds for" in scene.words(app))
@@ -83,15 +111,18 @@ async def test_what_a_calibration_holds_for_is_shown(busy: Scene) -> None:
 async def test_without_one_it_says_what_to_do(empty: Scene) -> None:
     async with scene.bench(empty.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
-        await pilot.press("7")
-        await scene.until(pilot, lambda: "no batch size was measured yet" in scene.words(app))
-        assert "g measures" in scene.words(app)
+        await pilot.press("7", "tab")
+        await scene.until(pilot, lambda: "nothing measured here yet: g measures" in scene.words(app))
+        assert "32 known" in scene.prose(app) and "Apple M4 Max ◂ this chip" in scene.prose(app)
+        await pilot.press("down", "enter")
+        await scene.until(pilot, lambda: "the workflow's checklist of stage 5" in scene.prose(app))
+        assert "4 pairs" in scene.prose(app)
 
 
 async def test_g_starts_one_and_stays(trainable: Workspace, started: list[Workspace]) -> None:
     async with scene.bench(trainable).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
-        await pilot.press("7", "g")
+        await pilot.press("7", "tab", "g")
         await scene.until(pilot, lambda: "Start: measuring of batch sizes" in scene.words(app))
         await scene.until(pilot, lambda: "models/tiny, lora" in scene.prose(app))
         await pilot.press("enter")
@@ -146,7 +177,7 @@ async def test_hostile_words_of_a_child_are_text(empty: Scene) -> None:
     calibrations.finish(empty.db, made, None, hostile)
     async with scene.bench(empty.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
-        await pilot.press("7")
+        await pilot.press("7", "tab")
         await scene.until(pilot, lambda: "TOO LARGE" in scene.words(app))
         for keys in ([], ["enter"]):
             await pilot.press(*keys)
@@ -155,3 +186,86 @@ async def test_hostile_words_of_a_child_are_text(empty: Scene) -> None:
             assert not [c for c in shown if c != "\n" and (ord(c) < 32 or 127 <= ord(c) < 160 or c == "\u202e")]
             assert "[bold]x" in shown
     assert hardware_screen.HardwareScreen.MODE == "Hardware"
+
+
+# What the machine does now
+
+
+async def _before(pilot: Pilot[None]) -> None:
+    await scene.settled(pilot)
+    await pilot.press("7")
+    await scene.settled(pilot)
+
+
+def _tabbed(*keys: str) -> Any:
+    async def run_before(pilot: Pilot[None]) -> None:
+        await _before(pilot)
+        await pilot.press(*keys)
+        await pilot.pause()
+
+    return run_before
+
+
+@pytest.mark.parametrize(
+    ("size", "keys"),
+    [
+        ((80, 24), ()),
+        ((80, 24), ("down",) * 3),
+        ((80, 24), ("enter",)),
+        ((80, 24), ("tab",)),
+        ((200, 60), ()),
+    ],
+    ids=["now", "memory", "zoomed", "sizes", "wide"],
+)
+def test_how_it_looks(busy: Scene, snap_compare: Any, size: tuple[int, int], keys: tuple[str, ...]) -> None:
+    scene.add_calibration(busy.db)
+    assert snap_compare(scene.bench(busy.workspace), terminal_size=size, run_before=_tabbed(*keys))
+
+
+async def test_every_value_has_its_source_or_its_reason(busy: Scene) -> None:
+    async with scene.bench(busy.workspace).run_test(size=(200, 60)) as pilot:
+        app = await scene.settled(pilot)
+        await pilot.press("7")
+        await scene.until(pilot, lambda: "pmset" in scene.words(app))
+        said = scene.prose(app)
+        assert "GPU 88%" in said and "macmon" in said and "ioreg" in said
+        assert "CPU temp — no sensor answered macmon" in said
+        assert "use %" in said and "GPU memory GB" in said and "≤51.5" in said and "≤68.7" in said
+        assert "power W" in said and " min" in said
+
+
+async def test_the_machine_is_looked_at_only_while_this_is_in_front(
+    busy: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware_screen, "new_monitor", _REAL_MONITOR)
+    scene.add_metrics(busy.db, "dpo-002", 3)
+    peak = [("dpo-002", step, "peak_memory_gb", 3.25, scene.NOW) for step in (1, 2)]
+    with transaction(busy.db):
+        metrics.write(busy.db, peak)
+    engines.register(busy.db, "detached", "1")  # this process
+    async with scene.bench(busy.workspace).run_test(size=(200, 60)) as pilot:
+        app = await scene.settled(pilot)
+        assert not [one for one in threading.enumerate() if one.name == "monitor"]
+        await pilot.press("7")
+        await scene.until(pilot, lambda: "psutil" in scene.words(app))
+        screen = app.mode_screen
+        assert isinstance(screen, hardware_screen.HardwareScreen) and screen._monitor is not None
+        screen._monitor._interval = 0.05
+        await scene.until(
+            pilot, lambda: "3.2 GB" in scene.prose(app) and f"RSS of process {os.getpid()}" in scene.prose(app)
+        )
+        await pilot.press("1")
+        await scene.until(pilot, lambda: not [one for one in threading.enumerate() if one.name == "monitor"])
+        kept = len(screen._monitor.samples)
+        assert kept > 0
+        await pilot.press("7")
+        await scene.until(pilot, lambda: len(screen._monitor.samples) > kept)
+    assert not [one for one in threading.enumerate() if one.name == "monitor"]
+
+
+@pytest.mark.parametrize("size", [(20, 6), (60, 9), (121, 14), (300, 80)])
+async def test_any_room_will_do(busy: Scene, size: tuple[int, int]) -> None:
+    async with scene.bench(busy.workspace).run_test(size=size) as pilot:
+        app = await scene.settled(pilot)
+        await pilot.press("7", "down", "down", "up", "enter", "enter", "up", "tab", "tab", "tab")
+        assert app.mode_screen.MODE == "Hardware"
