@@ -13,17 +13,19 @@ from typing import Any
 import click
 from rich.table import Table
 
-from core import hardware
+from core import hardware, monitor
 from core.config import CONFIGS, TrainingConfig, load_config, this_platform
 from core.engine.client import ensure_engine, reap, submit
 from core.errors import UserError
 from core.hardware import MemoryLimit
+from core.monitor import Reading
 from core.store import Database, calibrations, open_store, runs
 from core.store.calibrations import Calibration, Size
 from core.store.runs import Run
 from core.text import one_line, printable
 from core.workspace import Workspace, open_workspace
 from dpotui.commands.follow import closing_line, follow
+from dpotui.gauge_lines import amount
 
 # Calibrations that are listed.
 SHOWN = 10
@@ -97,6 +99,7 @@ def _show(workspace: Workspace | None, config: TrainingConfig | None, as_json: b
     here = hardware.look(workspace.root if workspace else Path.cwd())
     device: Any = "gpu" if this_platform().accelerator else "cpu"
     limit = hardware.memory_limit(device)
+    now = monitor.once()
     found: list[Calibration] = []
     if workspace is not None:
         with closing(open_store(workspace.database)) as db:
@@ -111,6 +114,7 @@ def _show(workspace: Workspace | None, config: TrainingConfig | None, as_json: b
         document = {
             "machine": asdict(here),
             "memory": {"device": device, **asdict(limit)},
+            "now": {one.key: _reading(one) for one in now.shown()},
             "starting_point": hardware.STARTING_POINTS.get(here.chip),
             "environment": [{"name": n, "value": v, "effect": e} for n, v, e in hardware.environment()],
             "calibrations": [as_document(one) for one in found],
@@ -118,7 +122,7 @@ def _show(workspace: Workspace | None, config: TrainingConfig | None, as_json: b
         }
         click.echo(json.dumps(document, indent=2, ensure_ascii=True))
         return
-    for line in _lines(here, limit, found):
+    for line in _lines(here, limit, now, found):
         click.echo(line)
     if forecast is not None:
         click.echo(printable(forecast.sentence()))
@@ -126,9 +130,25 @@ def _show(workspace: Workspace | None, config: TrainingConfig | None, as_json: b
             click.echo(f"  → {forecast.mend()}")
 
 
-def _lines(here: hardware.Hardware, limit: MemoryLimit, found: list[Calibration]) -> Iterator[str]:
+def _reading(one: Reading) -> dict[str, Any]:
+    """A reading for programs; what could not be read has no value and a reason."""
+    return {
+        "value": one.value,
+        "unit": one.unit or None,
+        "text": one.text or None,
+        "limit": one.limit,
+        "source": one.source or None,
+        "reason": one.reason or None,
+        "parts": list(one.parts) or None,
+    }
+
+
+def _lines(here: hardware.Hardware, limit: MemoryLimit, now: monitor.Sample, found: list[Calibration]) -> Iterator[str]:
     yield f"{one_line(here.chip, 60)}, {here.cores} cores, {here.memory / 1e9:.1f} GB memory"
     yield f"memory for a run    {limit.bytes / 1e9:.1f} GB: {limit.source}"
+    for reading in now.shown():
+        if reading.present:
+            yield f"{reading.label + ' now':<19} {amount(reading)}  ({one_line(reading.source, 60)})"
     known = hardware.STARTING_POINTS.get(here.chip)
     others = ", ".join(f"{chip} {size}" for chip, size in hardware.STARTING_POINTS.items())
     yield f"starting point      {known if known else f'none for this chip ({others})'}"

@@ -56,6 +56,10 @@ def test_it_needs_no_workspace(outside: Shell) -> None:
     document = outside.json("hardware")
     assert document["machine"]["cores"] >= 1
     assert document["memory"]["bytes"] > 0
+    now = document["now"]
+    assert (now["memory"]["unit"], now["memory"]["source"]) == ("B", "psutil")
+    assert 0 < now["memory"]["value"] < now["memory"]["limit"] == document["machine"]["memory"]
+    assert all((one["value"] is None and one["text"] is None) == bool(one["reason"]) for one in now.values())
     assert document["calibrations"] == []
     assert document["forecast"] is None
     assert {variable["name"] for variable in document["environment"]} >= {
