@@ -22,6 +22,7 @@ COMMANDS = {
     "open": ("dpotui.commands.open", "Open the workbench (the default)."),
     "init": ("dpotui.commands.init", "Make a workspace with configurations and checklists."),
     "demo": ("dpotui.commands.demo", "Run the stages on a small model and data made on the spot."),
+    "config": ("dpotui.commands.config", "Show, explain, compare, check and change configurations."),
     "train": ("dpotui.commands.train", "Train: sft, reward, dpo; and check a policy before DPO: init."),
     "generate": ("dpotui.commands.generate", "Several responses to each prompt, from the SFT model and others."),
     "judge": ("dpotui.commands.judge", "Compare or score responses, and make preference pairs of them."),

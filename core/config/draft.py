@@ -34,6 +34,10 @@ class Difference(NamedTuple):
         return f"{self.dotted}: {_or_nothing(self.there)} → {_or_nothing(self.here)}"
 
 
+def _plain(value: Any) -> Any:
+    return None if value is MISSING else value
+
+
 def _or_nothing(value: Any) -> str:
     return shown(value) or "not set"
 
@@ -158,7 +162,7 @@ def differences(model: type[BaseModel], here: dict[str, Any], there: dict[str, A
     listed = []
     for path in found:
         one, other = (normal(model, path, _or_missing(model, value, path)) for value in (here, there))
-        if (one is MISSING) != (other is MISSING) or (one is not MISSING and not same(one, other)):
+        if not same(_plain(one), _plain(other)):
             listed.append(Difference(path, one, other))
     return listed
 

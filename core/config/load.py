@@ -66,7 +66,7 @@ def _apply(document: Document, kind: type[Section], override: str, origins: dict
             raise UserError(
                 f"{shown}: {'.'.join(path)} is a section: name a key in it, such as {_first_key(kind, path)}"
             )
-        raise UserError(f"{shown}: {_unknown(kind, path)}")
+        raise UserError(f"{shown}: {unknown_key(kind, path)}")
     if named_sections(field) is not None:
         raise UserError(
             f"{shown}: {'.'.join(path)} maps names to sections: name a key in one, such as"
@@ -160,7 +160,7 @@ def _dotted(path: KeyPath) -> str:
 
 def _sentence(kind: type[Section], path: KeyPath, details: ErrorDetails) -> str:
     if details["type"] == "extra_forbidden":
-        return _unknown(kind, path)
+        return unknown_key(kind, path)
     field = field_at(kind, path)
     if not path:
         return f"a section is wanted, not {_given(details['input'])}"
@@ -198,7 +198,7 @@ def _given(value: object) -> str:
     return f"'{one_line(str(value), 60)}'" if isinstance(value, str) else one_line(str(value), 60)
 
 
-def _unknown(kind: type[Section], path: KeyPath) -> str:
+def unknown_key(kind: type[Section], path: KeyPath) -> str:
     """'unknown key; did you mean ...?': the nearest in its own section, else anywhere in the file."""
     name = str(path[-1])
     parent = model_at(kind, path[:-1])
