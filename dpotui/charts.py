@@ -113,7 +113,7 @@ def plots(watched: Watched, seen: tuple[float, float] | None = None) -> list[Plo
 
 
 def overlay(runs: Sequence[tuple[Run, Mapping[str, Series]]]) -> list[Plot]:
-    """Every metric of several runs in a plot of its own, one line a run, labelled by the run's name or id.
+    """Every metric of several runs in a plot of its own, one line a run, labelled by its id.
 
     Lines differ by how they are broken and by the letter in which they end, too. The first run is drawn over the
     others; a plot has no more lines than there are roles for lines (`LINE_ROLES`).
@@ -143,9 +143,7 @@ def _ordered(names: Mapping[str, Any], kind: str) -> list[_Chart]:
 
 
 def _of_other(drawn: _Drawn, run: Run, points: Series, index: int) -> Line:
-    return Line(
-        run.name or run.id, points, drawn.smooth, drawn.mark, tag=TAGS[index], dash=1 + index % (DASHES - 1), raw=False
-    )
+    return Line(run.id, points, drawn.smooth, drawn.mark, tag=TAGS[index], dash=1 + index % (DASHES - 1), raw=False)
 
 
 def _end(runs: Sequence[tuple[int, Mapping[str, Series]]]) -> float:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
@@ -18,24 +15,24 @@ from core.store import facts as fact_store
 from core.store.calibrations import Calibration
 from core.store.commands import Command
 from core.store.facts import Fact
-from core.store.files import SETTLED_NS
 from core.store.log import Line
 from core.store.runs import Run
 from core.workspace import Workspace
+from dpotui import past
+from dpotui.judging import Judged, Judging
 from dpotui.pace import Pace
+from dpotui.recent import Recent
 from dpotui.results import Block
 from dpotui.results import read as read_results
 from dpotui.series import Recorder, Series, Window
 
 if TYPE_CHECKING:
     from core.checklist import Item, ItemState
-    from core.gates import Gate, GateResult
+    from core.gates import GateResult
 
 INTERVAL = 0.5
 # How often what does not pass through runs.db is looked at: engines that died, files and configurations that changed.
 _OUTSIDE = 2.0
-# How often gates are read again though no file beside them changed: their thresholds may lie elsewhere.
-_REREAD = 60.0
 # Runs in the picture; older ones are paged by the list that shows them.
 RUNS = 200
 LOG_LINES = 500
@@ -139,37 +136,6 @@ class Snapshot:
         return next((run for run in of_kind if run.state in runs.LIVE), of_kind[0] if of_kind else older)
 
 
-# What tells runs of a kind apart, in the order in which it is said.
-_KEY_FACTS = (
-    ("dpo.kl_divergence", "kl"),
-    ("dpo.preference_accuracy", "acc"),
-    ("dpo.preference_gap", "gap"),
-    ("reward.validation_accuracy", "acc"),
-    ("sft.perplexity", "ppl"),
-    ("data.pairs", "pairs"),
-    ("data.preference_gap", "gap"),
-    ("init.kl_divergence", "kl"),
-)
-
-
-def _told(facts: Mapping[str, Fact], name: str, label: str) -> str:
-    value = facts[name].value
-    return f"{label} {value:.4g}" if value is not None else f"{label} —"
-
-
-def _stamp(folder: Path) -> object:
-    """Changes when a file in a folder does; None where one changed so lately that it may change again unseen."""
-    found = []
-    try:
-        for path in sorted(folder.rglob("*")):
-            info = path.stat()
-            found.append((path.name, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns))
-    except OSError:
-        return None
-    newest = max((times[-1] for times in found), default=0)
-    return tuple(found) if time.time_ns() - newest > SETTLED_NS else None
-
-
 Clock = Callable[[], float]
 Probe = Callable[[Workspace, Database], bool]
 
@@ -190,6 +156,12 @@ _RESULTS = (
 )
 
 
+def _with(picture: Snapshot, found: Judged, *, judged: bool) -> Snapshot:
+    return replace(
+        picture, roots=found.roots, states=found.states, gates=found.gates, problem=found.problem, judged=judged
+    )
+
+
 class Reader:
     """Builds snapshots; used by one thread, which owns its connection.
 
@@ -201,7 +173,8 @@ class Reader:
         self._db = open_store(workspace.database)
         self._version = -1
         self._outside = -_OUTSIDE
-        self._judged_key: tuple[object, ...] = ()
+        self._judging = Judging(self._db, workspace, clock)
+        self._recent = Recent(self._db, RUNS)
         self._stage: int | None = None
         self._results_key: tuple[object, ...] = ()
         self._results_wait = False  # they were left for the next picture
@@ -211,11 +184,7 @@ class Reader:
         self._beside: dict[str, tuple[Run, Recorder, Mapping[str, Series]]] = {}
         self._detail: dict[str, Recorder] = {}
         self._newest_key: tuple[object, ...] = ()
-        self._gates: tuple[Gate, ...] = ()
-        self._gates_stamp: object = None
-        self._gates_read = 0.0
         self._log: list[Line] = []
-        self._told: dict[str, tuple[Run, str]] = {}
         self._last = Snapshot(workspace, clock())
 
     def close(self) -> None:
@@ -259,9 +228,9 @@ class Reader:
             self._results_wait = not results and stage is not None
             new = replace(new, results=self._results(new, stage, watch) if results else new.results)
         if judge:
-            new = self._judge(new, force=outside)
+            new = _with(new, self._judging.look(outside=outside), judged=True)
         elif not new.roots:
-            new = self._checklists(new)
+            new = _with(new, self._judging.checklists(), judged=False)
         if outside:
             self._outside = now
         # Ages on screen are told anew once a minute.
@@ -280,30 +249,32 @@ class Reader:
         return Engine(True, True, 0.0 if silent < 15 else float(round(silent / 5) * 5), last.hosting)
 
     def _runs(self, last: Snapshot, now: float) -> Snapshot:
-        found = tuple(runs.listing(self._db, limit=RUNS))
+        found = self._recent.read()
         total = self._db.execute("SELECT count(*) FROM runs").fetchone()[0]
         live = next((run for run in found if run.state in runs.LIVE), None)
+        live = live or next(iter(runs.listing(self._db, states=runs.LIVE, limit=1)), None)
         live = live or next((run for run in reversed(found) if run.state == "queued"), None)
         eta = self._pace.eta(live, now)
         acted = metrics.tail(self._db, live.id, "kl_guard_actions", 1) if live is not None else []
         guard = (live.id, acted[0].step, int(acted[0].value)) if live is not None and acted else None
         measured = tuple(calibrations.listing(self._db, CALIBRATIONS))
-        told = self._key_facts(found)
-        return replace(
+        told = self._recent.facts(found)
+        new = replace(
             last, runs=found, total_runs=total, live=live, eta=eta, guard=guard, key_facts=told, calibrations=measured
         )
+        return replace(new, newest=self._newest(new))
 
-    def _key_facts(self, found: tuple[Run, ...]) -> dict[str, str]:
-        """The few facts that tell runs apart. Those of a run that ended do not change any more."""
-        told = {}
-        for run in found:
-            known = self._told.get(run.id)
-            if known is None or known[0] != run or run.ended is None:
-                measured = fact_store.of_run(self._db, run.id)
-                known = (run, " ".join(_told(measured, *fact) for fact in _KEY_FACTS if fact[0] in measured))
-            told[run.id] = known
-        self._told = told
-        return {run_id: words for run_id, (_, words) in told.items()}
+    def _newest(self, new: Snapshot) -> Mapping[int, Run]:
+        """The newest runs of stages that have none in the picture: looked for again where runs came or went."""
+        if new.total_runs <= len(new.runs):
+            return {}
+        key = (new.total_runs, tuple((run.id, run.archived) for run in new.runs))
+        if key == self._newest_key:
+            return new.newest
+        self._newest_key = key
+        there = {run.stage for run in new.runs if run.archived is None}
+        found = {stage: past.newest(self._db, stage) for stage in past.STAGES if stage not in there}
+        return {stage: run for stage, run in found.items() if run is not None}
 
     def _watch(self, watch: str | None, closer: Closer) -> Watched | None:
         if watch is None:
@@ -369,54 +340,6 @@ class Reader:
             self._results_key = key
             return Results(stage, watch, read_results(self._db, self._workspace, stage, run))
         return self._last.results
-
-    def _judge(self, snapshot: Snapshot, *, force: bool) -> Snapshot:
-        tables = "SELECT (SELECT max(id) FROM facts), (SELECT max(id) FROM tick_history), (SELECT max(time) FROM ticks)"
-        key = tuple(self._db.execute(tables).fetchone())
-        if key == self._judged_key and snapshot.judged and not force:
-            return snapshot
-        self._judged_key = key
-        snapshot = self._checklists(snapshot)
-        problem, results = snapshot.problem, snapshot.gates
-        from core import gates  # what reads configurations takes a quarter of a second to import
-
-        try:
-            self._load_gates()
-            results = tuple(gates.evaluate(self._db, self._workspace, gates=self._gates))
-            with suppress(sqlite3.OperationalError):  # a full disk: what cannot be kept now is at the next look
-                gates.record(self._db, results, self._clock())
-        except UserError as error:
-            problem = problem or self._said(error)
-        return replace(snapshot, gates=results, problem=problem, judged=True)
-
-    def _load_gates(self) -> None:
-        """Read anew when a file beside them changed: reading them takes longer than all else that is looked at.
-
-        Raises:
-            UserError: an error in them.
-        """
-        from core import gates
-
-        now, stamp = self._clock(), _stamp(self._workspace.configs)
-        if stamp is None or stamp != self._gates_stamp or not 0 <= now - self._gates_read < _REREAD:
-            self._gates_stamp = None
-            self._gates = tuple(gates.load_gates(self._workspace))
-            self._gates_stamp, self._gates_read = stamp, now
-
-    def _checklists(self, snapshot: Snapshot) -> Snapshot:
-        """With the checklists as they are ticked now: read in some milliseconds, so the first picture has them."""
-        from core import checklist
-
-        try:
-            roots = tuple(checklist.load_tree(self._workspace))
-            states = checklist.states(self._db, self._workspace, roots)
-        except UserError as error:
-            return replace(snapshot, problem=self._said(error))
-        return replace(snapshot, roots=roots, states=states, problem=None)
-
-    def _said(self, error: UserError) -> str:
-        """Paths on screen are meant from the workspace."""
-        return str(error).replace(f"{self._workspace.root}/", "")
 
 
 class Poller:

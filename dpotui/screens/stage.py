@@ -71,7 +71,7 @@ class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left_square_bracket", "stage(-1)", "Last stage", show=False, priority=True, id="stage.last"),
         Binding("right_square_bracket", "stage(1)", "Next stage", show=False, priority=True, id="stage.next"),
-        # The arrows, too, where they do nothing else.
+        # In the checklist the arrows do so, too.
         Binding("left", "turn(-1)", "Last stage", show=False, priority=True, id="stage.turn-back"),
         Binding("right", "turn(1)", "Next stage", show=False, priority=True, id="stage.turn-on"),
         Binding("a", "vote", "Vote", tooltip="Vote on pairs or candidates, blind", id="stage.vote"),
@@ -278,12 +278,9 @@ class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
         return super().check_action(action, parameters)
 
     def _arrows_turn(self) -> bool:
-        """Whether the arrows turn stages: not where they move a cursor."""
-        focused = self.focused
-        if isinstance(focused, Input):
-            return False
-        # In the tree they fold, which h does too: there the stage is what they are pressed for.
-        return focused is None or isinstance(focused, ChecklistTree) or "left" not in focused._bindings.key_to_bindings
+        """Whether the arrows turn stages: in the tree alone, where they fold, which h does too. Elsewhere they move
+        a cursor, or are pressed by one who thinks so."""
+        return isinstance(self.focused, ChecklistTree)
 
     def action_turn(self, by: int) -> None:
         self.action_stage(by)

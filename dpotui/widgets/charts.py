@@ -13,7 +13,6 @@ from textual.message import Message
 
 from core.text import one_line
 from dpotui.roles import Span
-from dpotui.say import number
 from dpotui.widgets.canvas import Frame
 from dpotui.widgets.lines import Lines
 from dpotui.widgets.plot import Look, Plot, Reading, View, draw, readings
@@ -179,25 +178,26 @@ class Charts(Lines, can_focus=True):
         read = readings(plot, self._look, axis, self._cursor)
         rows: list[list[Span]] = []
         for each in read:
-            label = " ".join(word for word in (each.line.tag or each.line.mark, each.line.label or plot.title) if word)
+            mark = each.line.tag or each.line.mark or " "
+            label = f"{mark} {each.line.label or plot.title}"
             rows.append(
                 [
-                    (f"   {one_line(label, 22):22} ", each.role),
-                    (f"{number(each.mean):>8}", "title"),
-                    (one_line(self._range(each), max(1, width - 36)), "dim"),
+                    (f" {label[:2]}{one_line(label[2:], 20):20} ", each.role),
+                    (f"{each.mean:>11.6g}  ", "title"),
+                    (one_line(self._range(each), max(1, width - 39)), "dim"),
                 ]
             )
-        words = f" {plot.title} at step {_steps(read[0]) if read else f'{self._cursor:.0f}'}"
-        return [[(one_line(words, width), "accent")], *rows]
+        words = f"{plot.title} at step {_steps(read[0]) if read else f'{self._cursor:.0f}'}"
+        return [[(" " + one_line(words, width - 1), "accent")], *rows]
 
     def _range(self, reading: Reading) -> str:
         """How far the values reach that are drawn there, their average, and where that is."""
         words = []
         if reading.last > reading.first:
-            words.append(f"{number(reading.low)} to {number(reading.high)}")
+            words.append(f"{reading.low:.6g} to {reading.high:.6g}")
         if reading.line.smooth and self._look.smoothing:
-            words.append(f"smoothed {number(reading.smoothed)}")
-        return "  " + "  ".join([*words, f"step {_steps(reading)}"])
+            words.append(f"smoothed {reading.smoothed:.6g}")
+        return "  ".join([*words, f"step {_steps(reading)}"])
 
     # Keys
 

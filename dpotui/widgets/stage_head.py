@@ -24,7 +24,12 @@ _FOLLOWED = (
     ("kl_guard_actions", "guard", ""),
     ("eval_perplexity", "perplexity", ""),
     ("examples_per_second", "", " ex/s"),
+    ("tokens_per_second", "", " tok/s"),
+    ("peak_memory_gb", "", " GB"),
 )
+# An answer is news for so long; then what the run does comes first.
+_NEWS = 60.0
+_WIDE = 120
 
 
 class StageHead(Lines):
@@ -90,13 +95,12 @@ class StageHead(Lines):
         if run is None:
             return [(" no run of this stage yet", "dim")] if self._stage.kinds else []
         watched = snapshot.watched if snapshot.watched and snapshot.watched.run.id == run.id else None
-        told = [words for words in (*_newest(watched), self._answer(watched)) if words] if watched else []
+        told = self._told(snapshot, watched, width) if watched else []
         # An evaluation has no loss to tell of, but says itself how fast it goes and how long it will take.
         room = 40 if told else width - cell_len(run.id) - 3
-        spans: list[Span] = [
-            (f" {run.id} ", "title"),
-            (one_line(cards.state_words(run), room), roles.STATES[run.state]),
-        ]
+        # What is said of a run in its phase says that it runs.
+        state = run.phase if run.state == "running" and run.phase and told else cards.state_words(run)
+        spans: list[Span] = [(f" {run.id} ", "title"), (one_line(state, room), roles.STATES[run.state])]
         if run.state == "failed":
             why = f": {run.error or 'no reason was written'}" + (f" Try: {run.hint}" if run.hint else "")
             return [*spans, (one_line(why, width - sum(len(t) for t, _ in spans) - 1), "bad")]
@@ -110,21 +114,28 @@ class StageHead(Lines):
                 spans.append((f"  {one_line(words, left_over)}", "dim"))
         return spans
 
-    @staticmethod
-    def _answer(watched: Watched) -> str:
-        """What the engine said to the last command."""
-        if not watched.commands:
-            return ""
-        command = watched.commands[0]
+    def _told(self, snapshot: Snapshot, watched: Watched, width: int) -> list[str]:
+        """How the run does, and what the engine said to the last command: first, while that is news."""
+        told = _newest(watched, width)
+        if snapshot.live is not None and snapshot.live.id == watched.run.id and snapshot.eta is not None:
+            told.append(f"eta {say.span(snapshot.eta)}")
+        command = watched.commands[0] if watched.commands else None
+        if command is None:
+            return told
         if command.obeyed is None:
-            return f"{command.verb} asked {say.clock(command.time)}, waits for the next step"
-        return f"{command.verb}: {command.answer}" if watched.run.state in ("paused", "running", "stopping") else ""
+            return [f"{command.verb} asked {say.clock(command.time)}, waits for the next step", *told]
+        if watched.run.state not in ("paused", "running", "stopping"):
+            return told
+        answer = f"{command.verb}: {command.answer}"
+        return [answer, *told] if snapshot.time - command.obeyed < _NEWS else [*told, answer]
 
 
-def _newest(watched: Watched) -> list[str]:
-    """The newest values of the metrics one looks at first."""
+def _newest(watched: Watched, width: int) -> list[str]:
+    """The newest values of the metrics one looks at first: what is known of its speed has room beside them."""
     found = []
     for name, label, unit in _FOLLOWED:
+        if name == "tokens_per_second" and width < _WIDE:
+            continue
         points = watched.series.get(name, ())
         if points and (watched.run.state in ("running", "paused") or not unit):
             found.append(f"{label} {say.number(points[-1].mean)}{unit}".strip())
