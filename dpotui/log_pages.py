@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,5 +67,11 @@ class LogPages:
 
 def as_text(line: Line) -> str:
     """A line as it stands in a file: when, what kind, and its words, which may be several lines."""
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.time))
-    return f"{when} {line.level:7} {printable(line.text)}"
+    text = line.text if line.text.isprintable() else printable(line.text)
+    return f"{_second(int(line.time))} {line.level:7} {text}"
+
+
+@lru_cache(maxsize=64)
+def _second(moment: int) -> str:
+    """Many lines are of one second, and this is what a line costs most."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))

@@ -46,7 +46,8 @@ class Window:
         self.cut = self.cut or gap
         if not self.cut:
             self.lines += self._fitting(line for line in tail if line.id > last)
-            self._trim(front=following)
+            # Where the end is followed nothing far above it is looked at.
+            self._trim(front=following, most=PAGE if following else MOST)
 
     def add_older(self, page: list[Line]) -> None:
         self.lines = [*page, *self.lines]
@@ -85,14 +86,14 @@ class Window:
         pattern = self.pattern
         return [line for line in lines if line.level in levels and (pattern is None or pattern.search(line.text))]
 
-    def _trim(self, *, front: bool) -> None:
+    def _trim(self, *, front: bool, most: int = MOST) -> None:
         """What lies away from where one looks is let go."""
-        if len(self.lines) <= MOST:
+        if len(self.lines) <= most:
             return
         if front:
-            self.lines, self.begun = self.lines[-MOST:], False
+            self.lines, self.begun = self.lines[-most:], False
         else:
-            self.lines, self.cut = self.lines[:MOST], True
+            self.lines, self.cut = self.lines[:most], True
 
     def _join_tail(self) -> None:
         last = self.last

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-import time
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -15,23 +14,15 @@ from textual.binding import Binding, BindingType
 
 from core.errors import UserError
 from core.store.log import Level, Line
-from core.text import ELLIPSIS, one_line, printable
+from core.text import one_line, printable
 from dpotui import say
 from dpotui.log_pages import LogPages, Sieve, as_text
 from dpotui.log_window import PAGE, Window
 from dpotui.roles import Span
+from dpotui.widgets import log_line
 from dpotui.widgets.lines import Lines
 
-_ROLES = {"debug": "dim", "info": "", "warning": "warn", "error": "bad"}
-_WORDS = {"debug": "", "info": "", "warning": "WARNING ", "error": "ERROR "}
 _SHOWN: tuple[Level, ...] = ("debug", "warning", "error")
-# Lines of text with more rows than this are folded to the first and the last, which says what a traceback ends with.
-_ROWS = 4
-_FOLDED = -1
-# What is looked at of one text; the file that x writes has all of it.
-_LONGEST = 20_000
-# From this width on the date stands before the time.
-_DATED = 100
 
 
 class Log(Lines, can_focus=True):
@@ -181,11 +172,7 @@ class Log(Lines, can_focus=True):
         self._first_rows, self._places = [], []
         for index, line in enumerate(self._held.lines):
             self._first_rows.append(len(self._places))
-            rows = line.text[:_LONGEST].rstrip().count("\n") + 1
-            if rows > _ROWS:
-                self._places += [(index, 0), (index, _FOLDED), (index, rows - 1)]
-            else:
-                self._places += [(index, row) for row in range(rows)]
+            self._places += [(index, part) for part in log_line.parts(line)]
         self.rows = len(self._places)
         self._hits = sum(map(self._has, range(len(self._held.lines)))) if self._pattern is not None else 0
         self._set_head()
@@ -235,38 +222,7 @@ class Log(Lines, can_focus=True):
         if y >= len(self._places):
             return []
         index, part = self._places[y]
-        line = self._held.lines[index]
-        role = _ROLES[line.level]
-        clock = "%m-%d %H:%M:%S" if width >= _DATED else "%H:%M:%S"
-        head = f" {time.strftime(clock, time.localtime(line.time))} "
-        rows = printable(line.text[:_LONGEST]).rstrip().split("\n")
-        if part == _FOLDED:
-            hidden = rows[1:-1]
-            spans: list[Span] = [(" " * len(head), ""), (f"… {len(hidden)} more rows, enter shows them", "faint")]
-            if self._pattern is not None and any(map(self._pattern.search, hidden)):
-                spans.append((" found in them ", "hit"))
-            return spans
-        text = rows[part] if part < len(rows) else ""
-        if part:
-            indent = len(text) - len(text.lstrip())
-            return [(" " * (len(head) + indent), ""), *self._marked(text.lstrip(), width - len(head) - indent, role)]
-        word = _WORDS[line.level]
-        return [(head, "dim"), (word, role), *self._marked(text, width - len(head) - len(word), role)]
-
-    def _marked(self, text: str, width: int, role: str) -> list[Span]:
-        """A text cut to a width, with what is sought marked in it; the cut leaves the first hit in view."""
-        found = self._pattern.search(text) if self._pattern is not None else None
-        if found is not None and found.end() > width - 1:
-            text = ELLIPSIS + text[max(0, found.start() - width // 3) :]
-        text = one_line(text, width)
-        if self._pattern is None:
-            return [(text, role)]
-        spans: list[Span] = []
-        at = 0
-        for hit in self._pattern.finditer(text):
-            spans += [(text[at : hit.start()], role), (hit[0], "hit")]
-            at = hit.end()
-        return [*spans, (text[at:], role)]
+        return log_line.row(self._held.lines[index], part, width, self._pattern)
 
     def _nothing(self) -> str:
         if not self._held.tail:
@@ -378,7 +334,10 @@ class Log(Lines, can_focus=True):
                 self._to_line(index)
 
     def _has(self, index: int) -> bool:
-        return self._pattern is not None and self._pattern.search(self._held.lines[index].text, 0, _LONGEST) is not None
+        return (
+            self._pattern is not None
+            and self._pattern.search(self._held.lines[index].text, 0, log_line.LONGEST) is not None
+        )
 
     def action_hit(self, way: int) -> None:
         if self._pattern is None:
@@ -405,12 +364,12 @@ class Log(Lines, can_focus=True):
         line = self._held.lines[self._here()]
         entries = [
             Entry("when", f"{say.date(line.time)}, {say.clock(line.time)}", "dim"),
-            Entry("level", line.level, _ROLES[line.level]),
+            Entry("level", line.level, log_line.ROLES[line.level]),
             BLANK,
             Entry("", line.text),
         ]
-        if len(line.text) > _LONGEST:
-            more = len(line.text) - _LONGEST
+        if len(line.text) > log_line.LONGEST:
+            more = len(line.text) - log_line.LONGEST
             entries.append(Entry("", f"{more:,} more characters: x writes the whole log to a file", "warn"))
         self.app.push_screen(CardScreen(f"Log of {line.run}", entries))
 
@@ -420,7 +379,7 @@ class Log(Lines, can_focus=True):
         last = min(self.top + self.page, len(self._places)) - 1
         indices = range(self._places[self.top][0], self._places[last][0] + 1) if seen else (self._here(),)
         text = "\n".join(as_text(self._held.lines[index]) for index in indices)
-        self.app.copy_to_clipboard(text[:_LONGEST])
+        self.app.copy_to_clipboard(text[: log_line.LONGEST])
         what = f"{len(indices)} lines were" if seen else "the line was"
         self.notify(f"{what} sent to the clipboard (by OSC 52); x writes a file", markup=False)
 
