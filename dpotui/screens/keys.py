@@ -11,13 +11,16 @@ from dpotui.screens.names import key_name
 from dpotui.widgets.card import BLANK, Entry
 
 _GROUPS = (
-    ("Runs", ("run", "runs")),
+    ("Runs", ("run", "runs", "compare")),
     ("Stages", ("stage",)),
     ("Items", ("item",)),
     ("Charts", ("charts",)),
+    ("Samples", ("samples",)),
+    ("Gradients", ("gradients",)),
     ("Log", ("log",)),
     ("Data", ("data",)),
     ("Pair", ("pair",)),
+    ("Configuration", ("config",)),
     ("Voting", ("vote",)),
     ("Rating", ("rate",)),
     ("Filter", ("filter",)),
