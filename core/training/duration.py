@@ -40,7 +40,7 @@ class Duration:
         return {"seconds": self.seconds, "examples": self.examples, "rate": self.rate, "source": self.source}
 
 
-UNKNOWN = "time: not known: no run of this model with these sizes was measured on this machine yet"
+UNKNOWN = "time: not known: no run of this model with these sizes here yet"
 
 
 def expected(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from contextlib import closing
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on, work
@@ -11,11 +12,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
+from textual.suggester import SuggestFromList
 from textual.widgets import Input, Static
 
 from core.errors import UserError
 from core.store import open_store
-from core.text import printable
+from core.text import one_line, printable
 from core.workspace import Workspace
 from dpotui.screens.dialogs import DIALOG_CSS, text
 from dpotui.stages import EVERY_ACTION, TRAINED, Action, ConfigKind
@@ -36,6 +38,8 @@ _HINTS: dict[ConfigKind, str] = {
     "eval": "such as model.final=outputs/dpo-002 evaluation.seed=7",
 }
 
+# Differences to the last run that are named.
+_NAMED = 3
 # Errors of a configuration that are shown at once; the rest shows when these are mended.
 _ERRORS = 4
 
@@ -51,6 +55,10 @@ class Start(ModalScreen[str | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Cancel", id="start.cancel"),
         Binding("ctrl+t", "kind", "Other kind", id="start.kind"),
+        # The end of a line, which it is in a field, is also on the end key.
+        Binding("ctrl+e", "edit", "Edit", priority=True, tooltip="Open the configuration in its form", id="start.edit"),
+        Binding("down", "file(1)", "Other file", tooltip="The next configuration of this kind", id="start.file"),
+        Binding("up", "file(-1)", "Last file", show=False, id="start.last-file"),
     ]
 
     def __init__(self, action: Action, config: str | None = None, overrides: str = "") -> None:
@@ -61,6 +69,7 @@ class Start(ModalScreen[str | None]):
         self._starting = False
         # What was typed when the person was told that the machine has not enough memory for it.
         self._warned: tuple[str, str] | None = None
+        self._files: list[str] = []  # configurations of this kind, from the workspace
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
@@ -70,6 +79,7 @@ class Start(ModalScreen[str | None]):
             yield self._field(self._overrides, "overrides", _HINTS[self._action.model])
             yield text("", "summary label")
             yield text("", "memory")
+            yield text("", "more label")
             yield text("", "error")
 
     @staticmethod
@@ -84,7 +94,8 @@ class Start(ModalScreen[str | None]):
     def _titled(self) -> None:
         box = self.query_one(".box")
         box.border_title = f"Start: {self._action.title}"
-        box.border_subtitle = f"enter start · ^t {self._next.title} · escape cancel"
+        box.border_subtitle = f"enter start · ↓ other file · ^e edit · ^t {self._next.title} · escape cancel"
+        self._find_files()
         self.query_one("#overrides", Input).placeholder = _HINTS[self._action.model]
 
     @property
@@ -104,7 +115,35 @@ class Start(ModalScreen[str | None]):
         # What the other kind would have come to is not true of this one.
         self._show("", "")
         self._tell_memory("")
+        self._tell_more("")
         self._check()
+
+    @work(exclusive=True, group="files", exit_on_error=False)
+    async def _find_files(self) -> None:
+        self._files = await asyncio.to_thread(self._configurations)
+        self.query_one("#config", Input).suggester = SuggestFromList(self._files)
+
+    def _configurations(self) -> list[str]:
+        """Those of this kind, from the workspace."""
+        from core.config.files import configurations
+
+        workspace = self._workspace
+        return [workspace.relative(file.path) for file in configurations(workspace) if file.kind == self._action.model]
+
+    def action_file(self, by: int) -> None:
+        """The next configuration of this kind."""
+        field = self.query_one("#config", Input)
+        if self._files:
+            at = self._files.index(field.value) if field.value in self._files else -by
+            field.value = self._files[(at + by) % len(self._files)]
+            field.cursor_position = len(field.value)
+
+    async def action_edit(self) -> None:
+        """Open the configuration in its form."""
+        path = self._workspace.path(self.query_one("#config", Input).value.strip())
+        bench = cast("Workbench", self.app)
+        self.dismiss(None)
+        await bench.open_config(path)
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
@@ -119,6 +158,7 @@ class Start(ModalScreen[str | None]):
         """Read the configuration as it would be used, and say what it comes to or what is wrong."""
         await asyncio.sleep(0.15)
         self._tell_memory("")
+        self._tell_more("")
         try:
             config = await asyncio.to_thread(self._load)
         except UserError as error:
@@ -130,6 +170,7 @@ class Start(ModalScreen[str | None]):
             self._tell_memory(found)
         elif found is not None:
             self._tell_memory(found.short(), found.verdict)
+        self._tell_more(await asyncio.to_thread(self._more, config))
 
     def _load(self) -> RunConfig:
         from core.config import CONFIGS, RUN_CONFIGS, load_config
@@ -159,6 +200,28 @@ class Start(ModalScreen[str | None]):
             return forecast(self._workspace, cast("TrainingConfig", config))
         except UserError as error:
             return f"memory: {error}"
+
+    def _more(self, config: RunConfig) -> str:
+        """How long it will take, and what the last run had otherwise."""
+        from core.config.draft import differences
+        from core.config.history import last_run
+        from dpotui.screens.forecast import time_of
+
+        lines = []
+        if self._action.kind in TRAINED:
+            lines.append(time_of(self._workspace, self._action.kind, cast("TrainingConfig", config)))
+        with closing(open_store(self._workspace.database)) as db:
+            last = last_run(db, self._action.model)
+        if last is not None:
+            found = [one.words() for one in differences(type(config), config.model_dump(mode="json"), last.config)]
+            more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+            lines.append(f"since {last.id}: {'; '.join(found[:_NAMED]) or 'nothing changed'}{more}")
+        return "\n".join(one_line(line, 400) for line in lines)
+
+    def _tell_more(self, words: str) -> None:
+        shown = self.query_one(".more", Static)
+        shown.update(printable(words))
+        shown.display = bool(words)
 
     def _tell_memory(self, words: str, verdict: str = "") -> None:
         shown = self.query_one(".memory", Static)
@@ -207,11 +270,8 @@ class Start(ModalScreen[str | None]):
         path = self.query_one("#config", Input).value.strip()
         self._refuse_once(config)
         # A connection belongs to its thread.
-        db = open_store(self._workspace.database)
-        try:
+        with closing(open_store(self._workspace.database)) as db:
             run = client.submit(self._workspace, db, self._action.kind, config, config_path=path)
-        finally:
-            db.close()
         if not cast("Workbench", self.app).in_process:
             client.ensure_engine(self._workspace)
         return run.id
