@@ -147,8 +147,11 @@ def _graphemes(text: str) -> Iterator[tuple[str, int]]:
     terminal or reorders a line does not pass, and joined emoji, on whose width terminals disagree, are their first one.
     """
     if _JOINING.search(text):
+        left = cell_len(text)  # which counts a joiner at the beginning otherwise than `split_graphemes`
         for start, end, width in split_graphemes(text)[0]:
-            yield from _padded(text[start:end], width)
+            yield from _padded(text[start:end], min(width, left))
+            left -= min(width, left)
+        yield from _padded("", left)
         return
     held, width = "", 0
     for character in text:

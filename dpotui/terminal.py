@@ -149,15 +149,16 @@ class TerminalDriver(LinuxDriver):
 
     def start_application_mode(self) -> None:
         self._loop = asyncio.get_running_loop()
-        if self._output is None:
-            assert self._file is not None
-            self._output = Output(
-                self._file.fileno(),
-                on_drained=lambda: self._tell("repaint_all"),
-                on_gone=lambda: self._tell("hang_up"),
-            )
-        else:
-            # Back from a suspension: the shell has written over what stood here.
+        resumed = self._output is not None
+        assert self._file is not None
+        # A suspension closes what it writes with.
+        self._output = Output(
+            self._file.fileno(),
+            on_drained=lambda: self._tell("repaint_all"),
+            on_gone=lambda: self._tell("hang_up"),
+        )
+        if resumed:
+            # The shell has written over what stood here.
             self._tell("repaint_all")
         super().start_application_mode()  # type: ignore[no-untyped-call]
 

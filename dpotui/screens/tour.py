@@ -35,7 +35,8 @@ class Tour(ModalScreen[None]):
     def on_key(self, event: events.Key) -> None:
         event.stop()
         event.prevent_default()
-        self.dismiss()
+        if self.is_current:  # keys that came fast are here after it is gone
+            self.dismiss()
         if event.key not in ("escape", "enter"):
             # What was pressed was meant for the screen below.
             self.app.call_later(self.app.simulate_key, event.key)

@@ -7,11 +7,12 @@ from typing import Any
 
 from rich.style import Style
 from textual import events
+from textual.content import Content
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from dpotui.roles import Palette, Span
+from dpotui.roles import Palette, Span, plain
 from dpotui.wrap import wrap
 
 _WHEEL = 3
@@ -119,6 +120,10 @@ class Lines(Widget, can_focus=False):
     def remake(self) -> None:
         """Forget what was made: it looks otherwise now."""
         self._made_for = Size(0, 0)
+
+    def render_str(self, text_content: str | Content) -> Content:
+        """Titles in a border: text. Textual reads markup there, so that a name with a bracket would end the program."""
+        return Content(plain(text_content)) if isinstance(text_content, str) else text_content
 
     def get_selection(self, selection: Any) -> None:
         """Text is not selected with the mouse here; the terminal's own selection works."""

@@ -21,7 +21,14 @@ import pyte
 class Terminal:
     """A program in a pty of its own session; what it writes is shown on a `pyte` screen and counted."""
 
-    def __init__(self, *arguments: str, columns: int = 80, rows: int = 24, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        columns: int = 80,
+        rows: int = 24,
+        env: dict[str, str] | None = None,
+        command: tuple[str, ...] = (sys.executable, "-m", "dpotui"),
+    ) -> None:
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self.received = bytearray()
@@ -39,7 +46,7 @@ class Terminal:
             os.closerange(3, 64)
             values = {key: value for key, value in os.environ.items() if key not in ("SSH_CONNECTION", "NO_COLOR")}
             values.update({"TERM": "xterm-256color", "PYTHONDONTWRITEBYTECODE": "", **(env or {})})
-            os.execve(sys.executable, [sys.executable, "-m", "dpotui", *arguments], values)
+            os.execvpe(command[0], [*command, *arguments], values)
 
     def read(self, seconds: float) -> int:
         """Read for a while; returns how many bytes came."""
@@ -56,6 +63,12 @@ class Terminal:
             self.received += data
             self._stream.feed(data)
         return len(self.received) - before
+
+    def resize(self, columns: int, rows: int) -> None:
+        """As the person's terminal does: the size first, then the signal that the kernel sends for it."""
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        os.kill(self.pid, signal.SIGWINCH)
+        self.screen.resize(rows, columns)
 
     def press(self, keys: str) -> None:
         os.write(self.master, keys.encode())

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -121,6 +125,90 @@ def test_cont_without_tstp_is_no_second_input(workspace: Workspace, start: Opene
     assert "[x] Base model selected" in terminal.words  # a second reader would have taken it back
     terminal.press("q")
     assert terminal.wait() == 0
+
+
+def test_stopped_and_brought_back(workspace: Workspace, start: Opener) -> None:
+    """`kill -TSTP` and `fg`: the shell gets its terminal back, then the program a whole screen, and each key once."""
+    terminal = start(str(workspace.root))
+    terminal.until("Base model selected")
+    os.kill(terminal.pid, signal.SIGTSTP)
+    terminal.until(lambda: os.waitpid(terminal.pid, os.WNOHANG | os.WUNTRACED)[0])
+    terminal.read(0.2)
+    assert terminal.restored
+    terminal.screen.reset()
+    os.kill(terminal.pid, signal.SIGCONT)
+    terminal.until("Base model selected")
+    assert "1 Plan" in terminal.words and "? Keys" in terminal.words
+    terminal.press("\x1b[B ")
+    terminal.until("[x] Base model selected")
+    os.kill(terminal.pid, signal.SIGTERM)
+    assert terminal.wait() == 128 + signal.SIGTERM
+    assert terminal.restored
+
+
+def test_a_storm_of_sizes(workspace: Workspace, start: Opener) -> None:
+    """A window that is dragged: whatever sizes it had, the last one is filled."""
+    terminal = start(str(workspace.root))
+    terminal.until("Base model selected")
+    chance = random.Random(3)
+    for _ in range(60):
+        terminal.resize(chance.randrange(1, 250), chance.randrange(1, 70))
+        terminal.read(0.01)
+    terminal.resize(100, 30)
+    terminal.read(0.2)
+    terminal.screen.reset()
+    terminal.resize(80, 24)
+    terminal.until("? Keys")
+    terminal.until("Base model selected")
+    assert terminal.words.splitlines()[-1].strip().endswith("q Leave")
+    terminal.press("q")
+    assert terminal.wait() == 0
+    assert terminal.restored
+
+
+def test_two_clients_see_each_other(workspace: Workspace, start: Opener) -> None:
+    one, two = start(str(workspace.root)), start(str(workspace.root), columns=200, rows=60)
+    for terminal in (one, two):
+        terminal.until("Base model selected")
+        terminal.read(1)
+    one.press("\x1b[B ")
+    one.until("[x] Base model selected")
+    began = time.monotonic()
+    two.until("[x] Base model selected", 5)
+    assert time.monotonic() - began < 2  # half a second as a rule; other programs may have the machine
+    os.kill(one.pid, signal.SIGKILL)
+    assert one.wait() == -signal.SIGKILL
+    two.press("\x1b[B ")
+    two.until("[ ] Base model selected")
+    two.press("q")
+    assert two.wait() == 0
+    assert two.restored
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_detached_and_attached_again(workspace: Workspace, start: Opener, tmp_path: Path) -> None:
+    """In tmux: the line drops, another terminal attaches, a second one looks on, and the server is killed."""
+    tmux = ("tmux", "-S", str(tmp_path / "socket"), "-f", "/dev/null")
+    command = f"exec {sys.executable} -m dpotui {workspace.root}"
+    first = start("new-session", "-s", "a", command, command=tmux)
+    try:
+        first.until("Base model selected")
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        again = start("attach", "-t", "a", command=tmux)
+        again.until("Base model selected")
+        beside = start("attach", "-t", "a", command=tmux, columns=120, rows=40)
+        beside.until("Base model selected")
+        beside.press("3")
+        again.until("Capability Retention")
+        beside.press("\x02d")
+        assert beside.wait() == 0
+        again.press("1")
+        again.until("Base model selected")
+    finally:
+        subprocess.run([*tmux, "kill-server"], check=False)
+    again.wait()
+    assert again.restored
 
 
 def test_a_stalled_line_costs_nothing(workspace: Workspace, start: Opener, training: Callable[[], None]) -> None:
