@@ -13,19 +13,19 @@ import click
 
 from core.errors import UserError
 from core.store import Database, open_store
-from core.store.decisions import CHOICES, Choice, Decision
+from core.store.decisions import CHOICES, Choice
 from core.text import one_line, printable
 from core.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
-    from core.report import Checked, Report, Sources
+    from core.report import Checked
 
 _LISTED = 40
 
 
 @click.command("report")
 @click.option("-o", "--output", "outputs", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="Write FILE.md or FILE.html; may be given several times.")  # fmt: skip
+              help="Write FILE.md, FILE.html or FILE.json; may be given several times.")  # fmt: skip
 @click.option("--verify", "verified", type=click.Path(path_type=Path), metavar="FILE",
               help="Whether every figure of this report is still what runs.db and the files say.")  # fmt: skip
 @click.option("--decide", type=click.Choice(CHOICES), help="Sign what becomes of the model; needs --note.")
@@ -77,7 +77,8 @@ def _write(
     as_json: bool,
 ) -> None:
     from core.report import Sources, build, decide, page, written
-    from core.report.save import refuse, save, usual
+    from core.report.as_json import document
+    from core.report.save import export, refuse, usual
 
     if choice is not None and not paths:
         paths = usual(workspace)
@@ -90,10 +91,11 @@ def _write(
     sources = Sources(db, workspace)
     report = build(sources)
     if paths:
-        save(report, paths)
+        export(sources, report, paths)
         said += written(db, workspace, paths, getpass.getuser())
     if as_json:
-        _print_json(_document(sources, report, paths, said))
+        files = [{"path": str(path), "bytes": path.stat().st_size} for path in paths]
+        _print_json(document(sources, report) | {"files": files, "left_alone": said})
         return
     if not paths:
         click.echo(page(report, ".md").encode("utf-8", "backslashreplace").decode(), nl=False)
@@ -103,55 +105,6 @@ def _write(
         click.echo(f"decided: {choice}")
     for sentence in said:
         click.echo(printable(sentence), err=True)
-
-
-def _document(sources: Sources, report: Report, paths: list[Path], said: list[str]) -> dict[str, Any]:
-    from core.report import page
-    from core.report.pages import figures_of, kept
-
-    return {
-        "title": report.title,
-        "decision": _decision(sources.decision),
-        "criteria": [
-            {"name": each.name, "title": each.title, "met": each.met, "verdict": each.verdict, "by": each.by}
-            for each in sources.criteria
-        ],
-        "gates": [
-            {
-                "stage": stage,
-                "name": name,
-                "verdict": result.verdict,
-                "value": sources.gate(stage, name, "value").shown,
-                "target": result.gate.target,
-                "run": result.run,
-            }
-            for (stage, name), result in sources.gates.items()
-        ],
-        "figures": [
-            {
-                "id": "/".join(map(str, figure.key)),
-                "shown": figure.shown,
-                "raw": kept(figure),
-                "stale": figure.stale or None,
-            }
-            for figure in figures_of(report)
-        ],
-        "files": [{"path": str(path), "bytes": len(page(report, path.suffix).encode())} for path in paths],
-        "left_alone": said,
-    }
-
-
-def _decision(made: Decision | None) -> dict[str, Any] | None:
-    if made is None:
-        return None
-    return {
-        "choice": made.choice,
-        "who": made.who,
-        "note": made.note,
-        "time": made.time,
-        "run": made.run,
-        "against": list(made.against),
-    }
 
 
 def _verify(db: Database, workspace: Workspace, file: Path, as_json: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,29 +11,24 @@ from typing import ClassVar, NamedTuple
 
 from textual import on, work
 from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.widget import Widget
 
 from core.errors import UserError
 from core.report import Checked, Report, Sources, build, decide, verify, written
 from core.report.decision import unmet
-from core.report.save import save, usual
+from core.report.save import export, refuse, save, usual
 from core.report.success import Criterion
 from core.store import open_store
 from core.store.decisions import CHOICES, Choice
 from core.text import one_line
 from core.workspace import Workspace
 from dpotui.live import Snapshot
-from dpotui.report_lines import Laid, lay_out
-from dpotui.roles import Span
 from dpotui.screens.dialogs import Ask, CardScreen, Field
 from dpotui.screens.mode import ModeScreen
 from dpotui.widgets.card import BLANK, Entry
 from dpotui.widgets.find import FindBar
-from dpotui.widgets.lines import Lines
+from dpotui.widgets.report_text import ReportText
 from dpotui.widgets.table import Column, Row, Table
-
-_HIT = "hit"
 
 
 class Read(NamedTuple):
@@ -78,142 +74,18 @@ def write(workspace: Workspace, who: str) -> tuple[list[Path], list[str]]:
         return paths, written(db, workspace, paths, who)
 
 
+def write_to(workspace: Workspace, paths: list[Path]) -> None:
+    """Write the report to these files, as what their names end in; the checklist is told nothing of it."""
+    with closing(open_store(workspace.database)) as db:
+        sources = Sources(db, workspace)
+        export(sources, build(sources), paths)
+
+
 def hold(workspace: Workspace) -> list[tuple[Path, Checked]]:
     """The written reports, held against runs.db and the files."""
     with closing(open_store(workspace.database)) as db:
         sources = Sources(db, workspace)
         return [(path, verify(sources, path)) for path in usual(workspace) if path.is_file()]
-
-
-class ReportText(Lines, can_focus=True):
-    """The lines of a report, as far as they are in view."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False, id="card.up"),
-        Binding("down,j", "move(1)", "Down", show=False, id="card.down"),
-        Binding("pageup", "move_page(-1)", "Page up", show=False, id="card.page-up"),
-        Binding("pagedown,space", "move_page(1)", "Page down", show=False, id="card.page-down"),
-        Binding("home", "move(-1000000)", "First line", show=False, id="card.first"),
-        Binding("end", "move(1000000)", "Last line", show=False, id="card.last"),
-    ]
-
-    class Scrolled(Message):
-        """Another part is in view."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._report: Report | None = None
-        self._laid = Laid()
-        self._laid_for = 0
-        self._words = ""
-        self._hit = -1
-        self._gone_to: int | None = None  # a section, until the window is moved otherwise
-
-    @property
-    def laid(self) -> Laid:
-        return self._laid
-
-    def fill(self, report: Report) -> None:
-        """Show this one; the window stays where it was, by its section."""
-        section, below = self.section, self.top
-        starts = [row for _, row in self._laid.sections]
-        below -= starts[section] if section >= 0 else 0
-        self._report, self._laid_for = report, 0
-        self._lay_out()
-        starts = [row for _, row in self._laid.sections]
-        self.top = max(0, (starts[section] if 0 <= section < len(starts) else 0) + below)
-        self.show(len(self._laid.rows))
-
-    def on_resize(self) -> None:
-        self._lay_out()
-        self.show(len(self._laid.rows))
-
-    def _lay_out(self) -> None:
-        # One cell is left for the scroll bar, one on each side for the eye.
-        width = self.size.width - 3
-        if self._report is not None and width > 0 and self._laid_for != width:
-            self._laid_for = width
-            self._laid = lay_out(self._report, width)
-            self._hit = -1
-
-    @property
-    def section(self) -> int:
-        """The one that was gone to until the window moves on; else that in which it begins, -1 above the first.
-
-        The last ones may be too short for the window to begin in them.
-        """
-        if self._gone_to is not None:
-            return self._gone_to
-        return sum(row <= self.top for _, row in self._laid.sections) - 1
-
-    def scroll_rows(self, top: int) -> None:
-        self._gone_to = None
-        super().scroll_rows(top)
-
-    def open_section(self, index: int) -> None:
-        sections = self._laid.sections
-        if sections:
-            index = max(0, min(index, len(sections) - 1))
-            self.scroll_rows(sections[index][1])
-            self._gone_to = index
-            self.post_message(self.Scrolled())
-
-    def find(self, words: str) -> None:
-        """Mark words and go to the first line from here on that has them."""
-        self._words = words.casefold()
-        self._hit = -1
-        if words:
-            self.next_hit(1, self.top - 1)
-        self.show()
-
-    @property
-    def hits(self) -> int:
-        return sum(self._words in self._laid.text(row).casefold() for row in range(self.rows)) if self._words else 0
-
-    def next_hit(self, by: int, start: int | None = None) -> bool:
-        """Go to the next line with the words, around the end; False where there is none."""
-        count = len(self._laid.rows)
-        at = start if start is not None else self._hit if self._hit >= 0 else self.top - 1
-        for step in range(1, count + 1):
-            row = (at + by * step) % count
-            if self._words and self._words in self._laid.text(row).casefold():
-                self._hit = row
-                if not self.top <= row < self.top + self.page - 1:
-                    self._to(max(0, row - self.page // 3))
-                self.show()
-                return True
-        return False
-
-    def row(self, y: int, width: int) -> Sequence[Span]:
-        if self._report is None:
-            return [("  reading …", "dim")] if y == 1 else []
-        if y >= len(self._laid.rows):
-            return []
-        spans: list[Span] = [(" ", ""), *self._laid.rows[y]]
-        if self._words and self._words in self._laid.text(y).casefold():
-            return _marked(spans, self._words, "here" if y == self._hit else _HIT)
-        return spans
-
-    def _to(self, row: int) -> None:
-        self.scroll_rows(row)
-        self.post_message(self.Scrolled())
-
-    def action_move(self, by: int) -> None:
-        self._to(self.top + by)
-
-    def action_move_page(self, by: int) -> None:
-        self._to(self.top + by * max(1, self.page - 2))
-
-
-def _marked(spans: list[Span], words: str, role: str) -> list[Span]:
-    found: list[Span] = []
-    for text, own in spans:
-        rest = text
-        while (at := rest.casefold().find(words)) >= 0 and len(rest.casefold()) == len(rest):
-            found += [(rest[:at], own), (rest[at : at + len(words)], role)]
-            rest = rest[at + len(words) :]
-        found.append((rest, own))
-    return found
 
 
 class ReportScreen(ModeScreen):
@@ -228,6 +100,9 @@ class ReportScreen(ModeScreen):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("w", "write", "Write", tooltip="Write it as Markdown and HTML", id="report.write"),
+        Binding(
+            "x", "export", "Export", tooltip="Write it to files of your own: .md, .html, .json", id="report.export"
+        ),
         Binding("D", "decide", "Decide", key_display="D", tooltip="Deploy, iterate or reject", id="report.decide"),
         Binding("v", "verify", "Verify", tooltip="Whether the written report still holds", id="report.verify"),
         Binding("right_square_bracket", "section(1)", "Section", key_display="]", id="report.next-section"),
@@ -323,6 +198,27 @@ class ReportScreen(ModeScreen):
             bench.say(sentence, "warning")
         bench.written()
 
+    def action_export(self) -> None:
+        words = "A file of the workspace, or any other by its whole path; several with spaces between them."
+        field = Field("Files that end in .md, .html or .json", "outputs/report/report.json")
+        asked = _Exporting(self.bench.workspace)
+
+        def closed(done: bool | None) -> None:
+            if done:
+                self._export(asked.paths)
+
+        self.app.push_screen(Ask("Export the report", words, [field], asked), closed)
+
+    @work(exclusive=True, group="report-write", exit_on_error=False)
+    async def _export(self, paths: list[Path]) -> None:
+        bench = self.bench
+        try:
+            await asyncio.to_thread(write_to, bench.workspace, paths)
+        except UserError as error:
+            bench.say(str(error), "error")
+            return
+        bench.say("written: " + ", ".join(bench.workspace.relative(path) for path in paths))
+
     @work(exclusive=True, group="report-verify", exit_on_error=False)
     async def action_verify(self) -> None:
         try:
@@ -349,6 +245,25 @@ class ReportScreen(ModeScreen):
     def _decided(self, done: bool | None) -> None:
         if done:
             self.action_write()
+
+
+class _Exporting:
+    """Takes names of files, before anything is built."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self.paths: list[Path] = []
+
+    def __call__(self, values: list[str]) -> None:
+        try:
+            names = shlex.split(values[0])
+        except ValueError:
+            raise UserError("a quotation mark is not closed") from None
+        if not names:
+            raise UserError("name a file, such as outputs/report/report.json")
+        self.paths = [self._workspace.path(Path(name).expanduser()) for name in names]
+        for path in self.paths:
+            refuse(path)
 
 
 class _Deciding:

@@ -65,6 +65,19 @@ def test_files_are_written_and_hold_until_something_changes(report: Any, work: P
     assert (changed["outcome"], changed["was"], changed["is"]) == ("changed", "61%", "48%")
 
 
+def test_a_file_for_programs_is_the_document_of_json(report: Any, work: Path) -> None:
+    code, out, err = report("-o", "out/r.json", "--json")
+    document = json.loads(out)
+    kept = json.loads((work / "out/r.json").read_text())
+    assert (code, err) == (0, "") and document["files"][0]["bytes"] == (work / "out/r.json").stat().st_size
+    assert kept == {key: value for key, value in document.items() if key not in ("files", "left_alone")}
+    (work / "other.json").write_text("{}")
+    code, _, err = report("-o", "other.json")
+    assert code == 2 and "other.json exists and is no report" in err
+    code, _, err = report("--verify", "out/r.json")
+    assert code == 2 and err.count("\n") == 1
+
+
 def test_a_decision_is_signed_written_and_verified(report: Any, work: Path) -> None:
     code, out, err = report("--decide", "deploy", "--note", "ship it")
     assert (code, out) == (2, "") and err.count("\n") == 1 and "--against capability_retention" in err
@@ -92,8 +105,8 @@ def test_json_is_one_document(report: Any) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("-o", "x.pdf"), "a report is .md or .html"),
-        (("-o", "configs/dpo_config.yaml"), "a report is .md or .html"),
+        (("-o", "x.pdf"), "a report is .md, .html or .json"),
+        (("-o", "configs/dpo_config.yaml"), "a report is .md, .html or .json"),
         (("-o", "configs/checklists/0-planning.md"), "exists and is no report"),
         (("--decide", "deploy"), 'needs --note "TEXT"'),
         (("--note", "x"), "go with --decide"),
@@ -102,7 +115,7 @@ def test_json_is_one_document(report: Any) -> None:
         (("--verify", "x.md", "-o", "y.md"), "leave out -o"),
         (("--decide", "ship", "--note", "x"), "'ship' is not one of"),
         (("-w", "/nowhere"), "/nowhere"),
-        (("--decide", "iterate", "--note", "x", "-o", "x.pdf"), "a report is .md or .html"),
+        (("--decide", "iterate", "--note", "x", "-o", "x.pdf"), "a report is .md, .html or .json"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(report: Any, work: Path, args: tuple[str, ...], says: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,8 @@ from textual.widgets import Input, Static
 from core.store import decisions, facts, runs, ticks
 from core.store.facts import Fact
 from dpotui.app import Workbench
-from dpotui.screens.report import ReportScreen, ReportText
+from dpotui.screens.report import ReportScreen
+from dpotui.widgets.report_text import ReportText
 from tests.dpotui import scene
 from tests.dpotui.screens.conftest import Scene
 
@@ -109,6 +111,41 @@ async def test_it_is_written_and_verified_by_key(evaluated: Scene) -> None:
         await pilot.press("v")
         await scene.until(pilot, lambda: app.screen.is_modal)
         assert "does not hold any more" in scene.prose(app) and "tampered" in scene.prose(app)
+
+
+async def test_it_is_exported_to_files_of_ones_own(evaluated: Scene) -> None:
+    root = evaluated.workspace.root
+    (root / "notes.json").write_text("{}")
+    async with scene.bench(evaluated.workspace).run_test(size=(80, 24)) as pilot:
+        app, _ = await opened(pilot)
+        await pilot.press("x")
+        await scene.until(pilot, lambda: app.screen.is_modal)
+        field = app.screen.query_one(Input)
+        for value, words in (
+            ("", "name a file"),
+            ("report.pdf", "name a file that ends so"),
+            ("'a", "quotation mark"),
+            ("notes.json", "exists and is no report"),
+        ):
+            field.value = value
+            await pilot.press("enter")
+            assert words in str(app.screen.query_one(".error", Static).render())
+        field.value = "outputs/mine/a.json 'outputs/mine/b c.html' outputs/mine/a.md"
+        await pilot.press("enter")
+        await scene.until(
+            pilot, lambda: any(words.startswith("written: outputs/mine/a.json") for words in scene.told(app))
+        )
+        await pilot.press("x", "enter")
+        await scene.until(pilot, lambda: (root / "outputs/report/report.json").is_file())
+    assert (root / "notes.json").read_text() == "{}"
+    first, again = (
+        json.loads((root / name).read_text()) for name in ("outputs/mine/a.json", "outputs/report/report.json")
+    )
+    assert first == again and first["kind"] == "dpotui report"
+    assert {gate["name"]: gate["verdict"] for gate in first["gates"]}["retention"] == "FAIL"
+    assert (root / "outputs/mine/b c.html").read_text().startswith("<!")
+    assert (root / "outputs/mine/a.json").stat().st_mode & 0o777 == 0o600
+    assert not ticks.get(evaluated.db, "eval.report").ticked
 
 
 async def test_a_deployment_against_what_is_not_met_is_asked_for_twice(evaluated: Scene) -> None:
