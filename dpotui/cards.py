@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from core.checklist import Item, ItemState
+from core.runs.order import said as said_of
 from core.store.artifacts import Artifact
 from core.store.facts import Fact
+from core.store.notes import Note
+from core.store.run_changes import Change as RunChange
 from core.store.runs import Run
 from core.store.ticks import Change
 from dpotui import roles, say
@@ -149,18 +152,35 @@ def of_gate(result: GateResult, now: float, since: float = 0.0) -> list[Entry]:
     return [*entries, Entry("fact", gate.fact, "faint"), Entry("gate", gate.name, "faint")]
 
 
-def of_run(watched: Watched, artifacts: Sequence[Artifact], now: float) -> list[Entry]:
+def of_run(
+    watched: Watched,
+    artifacts: Sequence[Artifact],
+    now: float,
+    notes: Sequence[Note] = (),
+    changes: Sequence[RunChange] = (),
+) -> list[Entry]:
     run = watched.run
     name = "" if run.name == run.id else f"  {run.name}"
     entries = [Entry("", f"{run.id}{name}", "title"), Entry("state", state_words(run), roles.STATES[run.state])]
-    entries += [Entry("error", run.error, "bad")] if run.error else []
+    entries += [Entry("why", run.error, "bad")] if run.error else []
     entries += [Entry("try", run.hint, "warn")] if run.hint else []
     if run.steps:
         whole = run.kind == "evaluate"
         entries.append(Entry("done", reached(run)) if whole else Entry("step", f"{run.step} of {run.steps}"))
-    entries.append(Entry("created", f"{say.date(run.created)} ({say.ago(now, run.created)})"))
+    by = f", by {run.who}" if run.who else ""
+    entries.append(Entry("created", f"{say.date(run.created)} ({say.ago(now, run.created)}){by}"))
     if run.started:
         entries.append(Entry("took", say.span((run.ended or now) - run.started)))
+    entries += [Entry("tags", " ".join(run.tags), "accent")] if run.tags else []
+    entries += [Entry("archived", f"{say.date(run.archived)}: a brings it back", "dim")] if run.archived else []
+    if watched.facts:
+        entries += [BLANK, Entry("", "Facts", "title")]
+        for fact in watched.facts.values():
+            entries.append(Entry("", f"{fact.name}  {_said(fact)}{_interval(fact.low, fact.high)}"))
+    if notes:
+        entries += [BLANK, Entry("", "Notes", "title")]
+        entries += [Entry(note.who, f"{say.date(note.time)}  {note.text}") for note in notes]
+    entries += [BLANK, Entry("", "Run", "title")]
     entries += [Entry("parent", run.parent)] if run.parent else []
     entries += [Entry("config", run.config_path)] if run.config_path else []
     entries += [Entry("output", run.output_dir)] if run.output_dir else []
@@ -170,11 +190,11 @@ def of_run(watched: Watched, artifacts: Sequence[Artifact], now: float) -> list[
         for command in watched.commands:
             answer = command.answer if command.obeyed else "waits for the next step"
             entries.append(Entry(command.verb, f"{say.clock(command.time)} {command.who}: {answer}"))
-    if watched.facts:
-        entries += [BLANK, Entry("", "Facts", "title")]
-        for fact in watched.facts.values():
-            said = fact.text or say.value(fact.value, fact.unit) if fact.value is not None else f"— {fact.source}"
-            entries.append(Entry("", f"{fact.name}  {said}{_interval(fact.low, fact.high)}"))
+    if changes:
+        entries += [BLANK, Entry("", "Changes", "title")]
+        for change in changes:
+            back = ", taken back" if change.undone else ""
+            entries.append(Entry(change.who, f"{say.date(change.time)}  {said_of(change)}{back}", "dim"))
     if watched.log:
         entries += [BLANK, Entry("", "Log, last lines", "title")]
         entries += [Entry("", f"{say.clock(line.time)} {line.text}", code=True) for line in watched.log[-10:]]
@@ -201,6 +221,14 @@ def state_words(run: Run) -> str:
     if run.state in ("running", "queued") and run.phase:
         return f"{run.state}, {run.phase}"
     return run.state
+
+
+def _said(fact: Fact) -> str:
+    if fact.value is None:
+        return f"— {fact.source}"
+    if not fact.text and not fact.unit and fact.n is None and fact.low is None and fact.value in (0.0, 1.0):
+        return "yes" if fact.value else "no"
+    return fact.text or say.value(fact.value, fact.unit)
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
 from core.errors import UserError
+from core.runs.compare import Comparison
 from core.store import Database, artifacts, facts, metrics, notes, runs
 from core.store.facts import Fact
 from core.store.runs import Run
@@ -60,17 +61,33 @@ def save(db: Database, workspace: Workspace, ids: Sequence[str], form: Format) -
     return path
 
 
+def save_comparison(workspace: Workspace, found: Comparison) -> Path:
+    """Write a comparison as JSON into the folder of exports.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = workspace.outputs / FOLDER / f"compare-{found.runs[0].id}-and-{len(found.runs) - 1}-more.json"
+    text = json.dumps(found.as_json(), indent=2, ensure_ascii=False)
+    _written(path, lambda file: file.write(text + "\n"))
+    return path
+
+
 def write(db: Database, path: Path, ids: Sequence[str], form: Format) -> None:
     """
     Raises:
         UserError: it cannot be written.
     """
+    _written(path, lambda file: WRITERS[form](db, ids, file))
+
+
+def _written(path: Path, write_into: Callable[[IO[str]], object]) -> None:
     try:
         if path.parent.name == FOLDER:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, "")
         with path.open("w", encoding="utf-8") as file:
-            WRITERS[form](db, ids, file)
+            write_into(file)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}): name another file") from error
 

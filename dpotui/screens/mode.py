@@ -67,12 +67,16 @@ class ModeScreen(Screen[None]):
                 widget.add_class("pane")
                 widget.border_title = title
                 yield widget
-        yield FindBar()
+        yield self.finder()
         yield Keys()
 
     def head(self) -> Iterable[Widget]:
         """Lines above the panes."""
         return ()
+
+    def finder(self) -> FindBar:
+        """The line in which one types what to find."""
+        return FindBar()
 
     def panes(self) -> Iterable[Widget]:
         """The panes, in the order of PANES."""

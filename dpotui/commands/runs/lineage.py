@@ -10,7 +10,7 @@ from core.runs.lineage import lineage
 from core.store import runs
 from core.text import printable
 from dpotui.commands.runs.common import json_option, opened, print_json, workspace_option
-from dpotui.descent import rows
+from dpotui.descent import lines
 
 
 @click.command()
@@ -25,5 +25,5 @@ def command(run_id: str, as_json: bool, folder: Path) -> None:
     if as_json:
         print_json(found.as_json())
         return
-    for spans in rows(found, run):
-        click.echo(printable("".join(text for text, _ in spans)).rstrip())
+    for line in lines(found, run):
+        click.echo(printable(line.text))
