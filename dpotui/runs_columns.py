@@ -57,7 +57,7 @@ def columns(seen: Seen | None) -> tuple[RunColumn, ...]:
         RunColumn("step", 11, "right", sort="progress"),
         RunColumn("measured", 0, most=APART),
         *measured,
-        RunColumn("tags", 16, least=max(150, apart)),
+        RunColumn("tags", 0, least=max(150, apart)),
         RunColumn("took", 8, "right", sort="took"),
         RunColumn("age", 5, "right", sort=NEWEST),
     )
@@ -129,9 +129,9 @@ def _fact(run: Listed, name: str) -> str:
 
 
 def _together(run: Listed, words: Span) -> Span:
-    """On a narrow list: what was measured, else why it ended, and the tags."""
+    """On a narrow list: why it ended as it should not, else what was measured, and the tags."""
     tags = f" {' '.join(run.tags)}" if run.tags else ""
-    if words[1] == "warn" and not run.facts:
+    if words[1] == "warn":
         return words
     said = " ".join(f"{_TITLES.get(name, name)} {_fact(run, name)}" for name in run.facts)
     return f"{said}{tags}".strip(), "dim"

@@ -416,4 +416,4 @@ class RunsScreen(OrdersRuns):
 
 
 def _order(query: Query) -> tuple[object, ...]:
-    return query.filter, query.sort, query.descending
+    return query.filter, query.sort, query.descending, query.group

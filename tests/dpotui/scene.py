@@ -71,7 +71,7 @@ def workspace(folder: Path) -> tuple[Workspace, Database]:
 
 def add_run(db: Database, kind: runs.Kind, **columns: Any) -> str:
     run = runs.create(db, kind, config=CONFIG, config_path=f"configs/{kind}_config.yaml", seed=42)
-    runs.update(db, run.id, **{"created": NOW - 600, "started": NOW - 595, **columns})
+    runs.update(db, run.id, **{"created": NOW - 600, "started": NOW - 595, "who": "ana", **columns})
     return run.id
 
 
