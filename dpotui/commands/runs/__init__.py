@@ -11,6 +11,8 @@ COMMANDS = {
     "list": (f"{_HERE}.listing", "List runs, newest first; by an expression, sorted."),
     "show": (f"{_HERE}.show", "All that is known of a run."),
     "log": (f"{_HERE}.logs", "The log of a run."),
+    "samples": (f"{_HERE}.watching:samples_", "What a run wrote to validation prompts, beside the reference."),
+    "gradients": (f"{_HERE}.watching:gradients_", "Gradient norms by module of a run's next step, or of earlier ones."),
     "compare": (f"{_HERE}.compare", "Two to eight runs side by side: configuration and facts."),
     "lineage": (f"{_HERE}.lineage", "What a run was made from, and what was made from it."),
     "export": (f"{_HERE}.export", "The metrics of runs as CSV, or all that is known of them as JSON."),
