@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
@@ -11,27 +11,17 @@ from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Input
 
-from core.checklist import Item
-from core.errors import UserError
 from core.store.runs import LIVE, Run
 from dpotui import cards, charts, why
 from dpotui.live import Snapshot, Watched
 from dpotui.log_pages import LogPages
 from dpotui.results import PROVIDERS
-from dpotui.screens.choosing import ChoosesRuns
+from dpotui.screens.acting import ActsInStage
 from dpotui.screens.dialogs import CardScreen
-from dpotui.screens.running import CommandsRuns
 from dpotui.screens.ticking import TicksItems
 from dpotui.stages import (
-    ACTIONS,
-    COMPARED_IN,
-    FILTERED_IN,
-    RATED_IN,
     SAMPLED_IN,
     STAGES,
-    TRAINED,
-    VOTED_IN,
-    Action,
     Stage,
 )
 from dpotui.widgets import gates
@@ -46,7 +36,7 @@ from dpotui.widgets.stage_head import StageHead
 from dpotui.widgets.table import Table
 
 if TYPE_CHECKING:
-    from dpotui.screens.vote import Voting
+    pass
 
 
 # From this width on results have room beside the charts; on a less wide screen they stand under them.
@@ -58,7 +48,13 @@ _NO_GATES = {
 }
 
 
-class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
+def _subtitle(widget: Widget, words: str) -> None:
+    """Setting it repaints the whole widget, even where it stays the same."""
+    if widget.border_subtitle != words:
+        widget.border_subtitle = words
+
+
+class StageScreen(TicksItems, ActsInStage):
     MODE = "Stage"
     PANES = (
         ("Checklist", "checklist"),
@@ -74,19 +70,6 @@ class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
         # In the checklist the arrows do so, too.
         Binding("left", "turn(-1)", "Last stage", show=False, priority=True, id="stage.turn-back"),
         Binding("right", "turn(1)", "Next stage", show=False, priority=True, id="stage.turn-on"),
-        Binding("a", "vote", "Vote", tooltip="Vote on pairs or candidates, blind", id="stage.vote"),
-        Binding("l", "lost", "Lost", tooltip="Browse the comparisons that the policy lost", id="stage.lost"),
-        # Of the tree, h folds; the priority is for stage 7 alone.
-        Binding("h", "rate", "Rate", priority=True, tooltip="Rate answers by criteria, blind to the model",
-                id="stage.rate"),
-        Binding("F", "low_quality", "Filter pairs", tooltip="Filter pairs of low quality by the reward model",
-                id="stage.filter"),
-        Binding("W", "wrong", "Most wrong", tooltip="Browse the pairs that the reward model gets most wrong",
-                id="stage.wrong"),
-        Binding("d", "data", "Data", show=False, tooltip="Browse the data of this run, or of what g starts",
-                id="stage.data"),
-        Binding("G", "gradients", "Gradients", show=False, tooltip="Gradient norms by layer and module",
-                id="stage.gradients"),
     ]  # fmt: skip
     DEFAULT_CSS = """
     StageScreen {
@@ -113,6 +96,9 @@ class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
         super().__init__()
         self._placed = False  # a stage was chosen
         self._finds: dict[str, str] = {}
+        self._laid_out: tuple[Any, ...] | None = None  # what the checklist was laid out for
+        self._sampled: tuple[str | None, tuple[int, ...], str] | None = None
+        self._offered: tuple[Any, ...] = ()  # what the keys in the footer were offered for
 
     def head(self) -> Iterable[Widget]:
         return (StageHead(),)
@@ -157,23 +143,28 @@ class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
         absent |= {"samples"} if self.stage != SAMPLED_IN else set()
         return tuple(pane for pane in self.PANES if pane[1] not in absent)
 
-    def action_in_hand(self) -> Action:
-        return STAGES[self.stage].action or ACTIONS["dpo"]
-
     def fill(self, snapshot: Snapshot) -> None:
         stage, run = STAGES[self.stage], self.run_in_hand()
         self.query_one(StageHead).fill(stage, snapshot, run)
         root = next((root for root in snapshot.roots if root.stage == self.stage), None)
-        items = root.children if root else ()
-        self.checklist.fill(items, snapshot.states, snapshot.time, [item.id for top in items for item in top.walk()])
-        if root is not None:
-            state = snapshot.states[root.id]
-            self.checklist.border_subtitle = f"{state.done}/{state.total}"
+        # The checklist is long: it is laid out anew where it changed, and once a minute for the ages in it.
+        laid_out = (self.stage, snapshot.roots, snapshot.states, snapshot.time // 60)
+        if self._laid_out is None or not all(a is b or a == b for a, b in zip(laid_out, self._laid_out, strict=True)):
+            self._laid_out = laid_out
+            items = root.children if root else ()
+            ids = [item.id for top in items for item in top.walk()]
+            self.checklist.fill(items, snapshot.states, snapshot.time, ids)
+            if root is not None:
+                state = snapshot.states[root.id]
+                _subtitle(self.checklist, f"{state.done}/{state.total}")
         watched = snapshot.watched if snapshot.watched and run and snapshot.watched.run.id == run.id else None
         self._run(stage, run, watched, snapshot.live)
         self._results(snapshot, run)
         self._gates(snapshot)
-        self.refresh_bindings()
+        offered = (self.stage, run.id if run else None, run.state if run else None)
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
 
     def _run(self, stage: Stage, run: Run | None, watched: Watched | None, live: Run | None) -> None:
         empty = "reading …"
@@ -188,12 +179,15 @@ class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
         # Where nothing was written the failure is said in its place.
         chart.fill(plots, empty, run.id if run else None, why.failed(run) if plots and run else ())
         others = ", ".join(other.id for other, _ in watched.beside) if watched else ""
-        chart.border_subtitle = (f"{run.id} beside {others}" if others else run.id) if run else ""
+        _subtitle(chart, (f"{run.id} beside {others}" if others else run.id) if run else "")
         self._with("-samples", bool(watched and watched.sampled) and self.stage == SAMPLED_IN)
-        self.query_one(Samples).fill(run.id if run else None, watched.sampled if watched else (), empty)
+        sampled = (run.id if run else None, watched.sampled if watched else (), empty)
+        if sampled != self._sampled:
+            self._sampled = sampled
+            self.query_one(Samples).fill(*sampled)
         log = self.query_one(Log)
         log.fill(watched.log if watched else (), empty)
-        log.border_subtitle = log.state
+        _subtitle(log, log.state)
 
     def _results(self, snapshot: Snapshot, run: Run | None) -> None:
         if self.stage not in PROVIDERS:
@@ -229,13 +223,10 @@ class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
         empty = snapshot.problem or _NO_GATES.get(self.stage, "this stage has no gates: configs/gates.yaml names them")
         empty = empty if snapshot.judged else "reading …"
         table.fill_gates(shown, snapshot.time, grouped=False, empty=empty)
-        table.border_subtitle = gates.tally(results)
+        _subtitle(table, gates.tally(results))
 
     def narrowed(self) -> str:
         return self.checklist.filter_words
-
-    def show_item(self, item: Item) -> None:
-        self.app.push_screen(CardScreen("Item", self.card_of(item)))
 
     @on(Table.Chosen)
     def _gate_chosen(self, event: Table.Chosen) -> None:
@@ -262,19 +253,6 @@ class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
             return not isinstance(self.focused, Input)
         if action == "turn":
             return self._arrows_turn()
-        if action == "vote":
-            return self.stage in (VOTED_IN, COMPARED_IN)
-        if action == "lost":
-            return self.stage == COMPARED_IN
-        if action == "rate":
-            return self.stage == RATED_IN and not isinstance(self.focused, Input)
-        if action in ("low_quality", "wrong"):
-            return self.stage == FILTERED_IN
-        if action == "gradients":
-            run = self.run_in_hand() if self.is_mounted else None
-            return run is not None and run.kind in TRAINED
-        if action == "data":
-            return STAGES[self.stage].action is not None
         return super().check_action(action, parameters)
 
     def _arrows_turn(self) -> bool:
@@ -288,88 +266,6 @@ class StageScreen(TicksItems, ChoosesRuns, CommandsRuns):
     def action_stage(self, by: int) -> None:
         self._wanted = None
         self.stage = (self.stage + by) % len(STAGES)
-
-    async def action_data(self) -> None:
-        """Browse what the run in hand wrote or reads; without a run, what the next one would read."""
-        from dpotui.browse.of_run import data_file, data_files
-
-        try:
-            config = self._config_in_hand()
-        except UserError as error:
-            self.bench.say(str(error), "error")
-            return
-        path = data_file(self.bench.workspace, config)
-        if path is not None:
-            await self.bench.open_data(path)
-            return
-        named = data_files(config)
-        self.bench.say(f"{named[0]} is not there yet" if named else "no data file is named here", "warning")
-        await self.bench.switch_mode("Data")
-
-    def _config_in_hand(self) -> Mapping[str, Any]:
-        """
-        Raises:
-            UserError: the configuration of the stage cannot be read.
-        """
-        run, action = self.run_in_hand(), self.action_in_hand()
-        if run is not None:
-            return run.config
-        from core.config import RUN_CONFIGS, load_config
-
-        return load_config(self.bench.workspace.path(action.config), RUN_CONFIGS[action.model]).model_dump()
-
-    async def action_lost(self) -> None:
-        from dpotui.results import win_rate
-
-        await win_rate.open_lost(self.bench, self.run_in_hand())
-
-    def action_vote(self) -> None:
-        # Read when it is asked for: what reads and counts votes is not needed to start.
-        from dpotui.screens.vote import VoteScreen
-        from dpotui.screens.vote_start import VoteStart
-
-        if self.stage == COMPARED_IN:
-            from dpotui.results import win_rate
-
-            win_rate.vote(self.bench, self.run_in_hand())
-            return
-
-        def chosen(voting: Voting | None) -> None:
-            if voting is not None:
-                self.app.push_screen(VoteScreen(voting))
-
-        self.app.push_screen(VoteStart(), chosen)
-
-    def action_rate(self) -> None:
-        from core.evaluation.ratings.source import has_answers, newest
-        from dpotui.screens.rate import RateScreen, Rating
-
-        run, bench = self.run_in_hand(), self.bench
-        if not (run and has_answers(bench.db, bench.workspace, run)) and newest(bench.db, bench.workspace) is None:
-            bench.say("there are no answers to rate yet: g starts an evaluation", "warning")
-            return
-        self.app.push_screen(RateScreen(Rating(run=run)))
-
-    async def action_wrong(self) -> None:
-        from dpotui.results import reward
-
-        await reward.open_wrong(self.bench, self.run_in_hand())
-
-    def action_low_quality(self) -> None:
-        from dpotui.screens.filter import FilterScreen, filtering_of
-
-        try:
-            self.app.push_screen(FilterScreen(filtering_of(self.bench.workspace, self._config_in_hand())))
-        except UserError as error:
-            self.bench.say(str(error), "error")
-
-    def action_gradients(self) -> None:
-        """Gradient norms by module: of the steps that were measured, and of the next one where that is asked."""
-        from dpotui.screens.gradients import GradientsScreen
-
-        run = self.run_in_hand()
-        if run is not None:
-            self.app.push_screen(GradientsScreen(run.id))
 
     @on(Charts.Moved)
     def _looked_closer(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -10,6 +11,7 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
+from textual.timer import Timer
 
 from core.text import one_line
 from dpotui.roles import Span
@@ -23,6 +25,8 @@ from dpotui.wrap import wrap
 # The least room in which a chart says something.
 _LEAST_WIDTH, _LEAST_HEIGHT = 42, 10
 _SMOOTHINGS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+# Seconds between two drawings of points that come.
+_CALM = 1.0
 # Columns of dots that the cursor leaps.
 _LEAP = 20
 
@@ -71,6 +75,8 @@ class Charts(Lines, can_focus=True):
         self._look = Look()
         self._window = Window()
         self._cursor: float | None = None
+        self._drawn = 0.0  # when it was drawn last
+        self._next: Timer | None = None  # when it is drawn next, where points came since
         self._chosen = 0
         self._large = False
         self._frames: dict[int, tuple[object, Frame]] = {}
@@ -86,10 +92,20 @@ class Charts(Lines, can_focus=True):
             of: the run they are of. Another one is seen whole again, without a cursor.
             notes: what stands above them, wrapped.
         """
-        if of != self._of:
+        other = of != self._of
+        if other:
             self._of, self._window, self._cursor = of, Window(), None
+        same = not other and (len(plots), tuple(notes)) == (len(self._plots), self._notes)
         self._plots, self._empty, self._notes = list(plots), empty, tuple(notes)
         self._chosen = min(self._chosen, max(0, len(plots) - 1))
+        if not (same and self._plots):
+            self.show()
+        elif self._next is None:
+            # More points of the same run: once a second is often enough, and half the work of twice.
+            self._next = self.set_timer(max(0.001, self._drawn + _CALM - time.monotonic()), self._points_came)
+
+    def _points_came(self) -> None:
+        self._next = None
         self.show()
 
     @property
@@ -121,6 +137,7 @@ class Charts(Lines, can_focus=True):
 
     def prepare(self, size: Size) -> None:
         """Lay out the grid; draw what changed."""
+        self._drawn = time.monotonic()
         self._head = [
             (" " + line, role) for text, role in self._notes for line in wrap(one_line(text, 600), size.width - 2)
         ][: max(0, size.height // 3)]

@@ -13,6 +13,10 @@ from dpotui.widgets.scale import Axis, Scale
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 _BRAILLE = 0x2800
 
+# The dots of a cell by column, from one row to another.
+_MASKS = tuple(tuple(tuple(sum(side[a : b + 1]) for b in range(4)) for a in range(4)) for side in _DOTS)
+_ONE = (((0,),),)
+
 # How a line is broken, so that it is told from others without its colour: dots that are drawn, of how many.
 _DASHES = ((1, 1), (6, 9), (2, 5), (9, 11))
 DASHES = len(_DASHES)
@@ -61,17 +65,23 @@ class Field:
         cells: dict[tuple[int, int], int] = {}
         drawn, period = _DASHES[dash % DASHES]
         across, down = (1, 1) if self.ascii else (2, 4)
-        bits = ((0,),) if self.ascii else _DOTS
+        masks = _ONE if self.ascii else _MASKS
         dot, get = self._dot, cells.get
 
         def mark(x: int, top: int, bottom: int) -> None:
+            """The dots of a column from one to another, a cell at a time."""
             if x % period >= drawn:
                 return
             column, half = divmod(x, across)
-            column_bits = bits[half]
-            for y in range(top, bottom + 1):
-                key = column, y // down
-                cells[key] = get(key, 0) | column_bits[y % down]
+            (first, above), (last, below) = divmod(top, down), divmod(bottom, down)
+            side = masks[half]
+            if first == last:
+                cells[column, first] = get((column, first), 0) | side[above][below]
+                return
+            cells[column, first] = get((column, first), 0) | side[above][-1]
+            for row in range(first + 1, last):
+                cells[column, row] = side[0][-1] | get((column, row), 0)
+            cells[column, last] = get((column, last), 0) | side[0][below]
 
         previous: tuple[int, int, int] | None = None  # column, top and bottom dot
         for run in self._columns(points):
@@ -94,19 +104,24 @@ class Field:
 
     def _columns(self, points: Sequence[tuple[float, float, float]]) -> Iterator[tuple[int, float, float] | None]:
         """The extremes in each column of dots, None where the line is broken. Nothing that was measured is hidden."""
-        isfinite, last, start = math.isfinite, self.axis.dots - 1, self.axis.start
+        last, start = self.axis.dots - 1, self.axis.start
         factor = last / ((self.axis.end - start) or 1.0)
         current, least, most = -1, math.inf, -math.inf
+        # Thousands of points pass here twice a second: no function is called for one of them.
         for x, low, high in points:
-            if not (isfinite(low) and isfinite(high)):
+            if low - low or high - high:  # NaN, which is true, for what is not finite
                 if current >= 0:
                     yield current, least, most
                 current = -1
                 yield None
                 continue
-            column = min(last, max(0, int((x - start) * factor)))
+            column = int((x - start) * factor)
+            column = 0 if column < 0 else last if column > last else column
             if column == current:
-                least, most = min(least, low), max(most, high)
+                if low < least:
+                    least = low
+                if high > most:
+                    most = high
                 continue
             if current >= 0:
                 yield current, least, most

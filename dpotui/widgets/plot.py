@@ -96,16 +96,16 @@ def smoothed(values: Sequence[float], weight: float) -> list[float]:
 
     `weight` is the share of the past, 0 to below 1: m_t = w·m_{t-1} + (1-w)·x_t, divided by 1 - w^t.
     """
-    average, mass, share, isfinite = 0.0, 0.0, 1 - weight, math.isfinite
+    average, mass, share, nan = 0.0, 0.0, 1 - weight, math.nan
     found: list[float] = []
     append = found.append
     for value in values:
-        if isfinite(value):
-            average = weight * average + share * value
-            mass = weight * mass + share
-            append(average / mass)
-        else:
-            append(math.nan)
+        if value - value:  # NaN, which is true, for what is not finite
+            append(nan)
+            continue
+        average = weight * average + share * value
+        mass = weight * mass + share
+        append(average / mass)
     return found
 
 
@@ -199,13 +199,12 @@ def _cut(line: Line, role: Role, means: Sequence[float], window: tuple[float, fl
 
 def _values(drawn: Sequence[_Drawn], look: Look) -> list[float]:
     """All that has to find room between the ends of the y axis; nothing where no line has a value."""
-    isfinite = math.isfinite
-    values = [v for each in drawn for v in each.means if isfinite(v)]
+    values = [v for each in drawn for v in each.means if not v - v]
     if look.raw and values:
         for each in drawn:
             if each.line.raw:
-                values += [p.low for p in each.points if isfinite(p.low)]
-                values += [p.high for p in each.points if isfinite(p.high)]
+                values += [low for _, low, _, _, _ in each.points if not low - low]
+                values += [high for _, _, high, _, _ in each.points if not high - high]
     return values
 
 
@@ -296,16 +295,16 @@ def _lines(field: Field, drawn: Sequence[_Drawn], look: Look) -> None:
     if look.raw and look.smoothing > 0:
         for line, _, points, _means in drawn:
             if line.smooth and line.raw and not line.mark:
-                field.line([(p.x, p.low, p.high) for p in points], "raw", stroke=".")
+                field.line([p[:3] for p in points], "raw", stroke=".")
     # The run in hand is painted last, over the others.
     for index in reversed(range(len(drawn))):
         line, role, points, means = drawn[index]
         flat = line.smooth and look.smoothing > 0
-        shown = [(p.x, v, v) if flat else (p.x, p.low, p.high) for p, v in zip(points, means, strict=True)]
+        shown = [(p[0], v, v) for p, v in zip(points, means, strict=True)] if flat else [p[:3] for p in points]
         field.line(shown, role, line.dash, _STROKES[index])
         if line.mark:
             field.marks([(p.x, v) for p, v in zip(points, means, strict=True) if p.wide], line.mark, role)
     for line, role, points, means in drawn:
-        ends = [(p.x, v) for p, v in zip(points, means, strict=True) if math.isfinite(v)]
-        if line.tag and ends:
-            field.marks([ends[-1]], line.tag, role)
+        if line.tag:
+            ends = [(p.x, v) for p, v in zip(points, means, strict=True) if math.isfinite(v)]
+            field.marks(ends[-1:], line.tag, role)
