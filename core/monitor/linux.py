@@ -64,11 +64,11 @@ class Rapl:
     def read(self) -> list[Reading]:
         packages = [path for path in sorted(self._root.glob("intel-rapl:*")) if path.name.count(":") == 1]
         if not packages:
-            return [absent("cpu.power", "/sys", "this machine counts no energy in /sys/class/powercap")]
+            return [absent("cpu.power", "/sys", "no energy counters in /sys/class/powercap")]
         try:
             counted = {path: int((path / "energy_uj").read_text()) for path in packages}
         except PermissionError:
-            return [absent("cpu.power", "/sys", "only root may read the energy counters in /sys/class/powercap")]
+            return [absent("cpu.power", "/sys", "only root may read /sys/class/powercap")]
         except (OSError, ValueError):
             return [absent("cpu.power", "/sys", "the energy counters cannot be read")]
         now, before = self._clock(), self._before

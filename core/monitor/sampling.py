@@ -63,7 +63,7 @@ def sources(interval: float) -> list[Source]:
 def _unread() -> list[Reading]:
     """Why a value is not there of which no source of this machine speaks."""
     if sys.platform == "darwin":
-        why = "no macmon here: 'brew install macmon' reads it without root"
+        why = "'brew install macmon' reads it, without root"
         return [absent(key, "", why) for key in ("gpu.temperature", "cpu.temperature", "gpu.power", "power")]
     return [absent(key, "", "no nvidia-smi here") for key in ("gpu", "gpu.memory")]
 

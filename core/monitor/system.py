@@ -48,9 +48,7 @@ class Psutil:
             measured = [heat for heat in heats if heat is not None]
             if measured:
                 return Reading("cpu.temperature", max(measured), "°C", f"psutil, {name}")
-        return absent(
-            "cpu.temperature", "psutil", "no sensor of the processor here, as in containers and virtual machines"
-        )
+        return absent("cpu.temperature", "psutil", "the system shows no sensor of the processor")
 
     def _battery(self) -> list[Reading]:
         """Nothing where there is none: most machines that train have no battery."""
@@ -84,5 +82,5 @@ def engine_memory(pid: int, started: float) -> Reading:
     except psutil.NoSuchProcess:
         return absent("engine.memory", "psutil", "the engine has ended")
     except (psutil.Error, OSError):
-        return absent("engine.memory", "psutil", "this system does not tell another process's memory")
+        return absent("engine.memory", "psutil", "not told by this system")
     return Reading("engine.memory", float(held), "B", f"psutil, RSS of process {pid}")

@@ -22,7 +22,7 @@ _COLUMNS = (
     Column("verdict", 7),
     Column("value", 9, "right"),
     Column("target", 9, "right"),
-    Column("run", 12),
+    Column("run", 14),
     Column("interval", 18, least=90),
     Column("n", 7, "right", least=90),
     Column("why"),

@@ -19,8 +19,8 @@ from dpotui.widgets.plot import Look, Plot, draw
 if TYPE_CHECKING:
     from core.monitor import Reading, Sample
 
-# The least room of a chart, and how wide a pane must be for all of them at once.
-_LOW, _NARROW, _SIDE_BY_SIDE = 7, 40, 100
+# The least and the most lines of a chart, its least width, and how wide a pane must be for all of them at once.
+_LOW, _HIGH, _NARROW, _SIDE_BY_SIDE = 7, 18, 40, 100
 _LOOK = Look(smoothing=0.0, raw=False)
 # The plot of a reading, by the end of its key.
 _PLOT_OF = {"memory": "memory GB", "swap": "memory GB", "temperature": "temperature °C", "power": "power W"}
@@ -119,7 +119,8 @@ def _grid(plots: Sequence[Plot], width: int, height: int, ascii: bool) -> list[l
     rows = max(1, min(-(-len(plots) // columns), height // _LOW))
     wide = (width - 2 * (columns - 1)) // columns
     shown = plots[: columns * rows]
-    frames = [draw(plot, _LOOK, wide, height // rows, ascii=ascii) for plot in shown]
+    high = height // rows if len(plots) == 1 else min(_HIGH, height // rows)
+    frames = [draw(plot, _LOOK, wide, high, ascii=ascii) for plot in shown]
     for frame in frames:
         frame.put(frame.width - 4, frame.height - 1, " min", "axis")
     return [frames[row * columns : (row + 1) * columns] for row in range(-(-len(frames) // columns))]

@@ -171,7 +171,7 @@ def test_power_is_energy_by_time(tmp_path: Path) -> None:
     assert reading.value == pytest.approx((90 + 30) / 2)
     (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
     assert not source.read()[0].present
-    assert "counts no energy" in Rapl(tmp_path / "none").read()[0].reason
+    assert "no energy counters" in Rapl(tmp_path / "none").read()[0].reason
 
 
 def test_this_machine_is_read() -> None:
@@ -195,7 +195,7 @@ def test_sensors_of_the_processor_and_of_nothing_else(monkeypatch: pytest.Monkey
     ):
         monkeypatch.setattr(psutil, "sensors_temperatures", told, raising=False)
         assert _by_key(Psutil().read())["cpu.temperature"].value == value
-    monkeypatch.delattr(psutil, "sensors_temperatures")
+    monkeypatch.delattr(psutil, "sensors_temperatures", raising=False)
     assert "no temperatures on this system" in _by_key(Psutil().read())["cpu.temperature"].reason
 
 
@@ -316,6 +316,48 @@ def test_samples_are_taken_while_somebody_looks_and_kept(monkeypatch: pytest.Mon
     assert len(made) == 2 and made[1].closed
     assert [one.time for one in watched.samples] == sorted(one.time for one in watched.samples)
     assert not [one for one in threading.enumerate() if one.name == "monitor"]
+
+
+def _machine(folder: Path, monkeypatch: pytest.MonkeyPatch, platform: str, **programs: str) -> None:
+    """Programs that print this and end, on a machine of this kind; macmon goes on."""
+    for name, text in programs.items():
+        path = folder / name.replace("_", "-")
+        wait = "time.sleep(60)" if name == "macmon" else ""
+        path.write_text(f"#!{sys.executable}\nimport time\nprint({text!r}, flush=True)\n{wait}\n")
+        path.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(sampling, "sys", SimpleNamespace(platform=platform))
+
+
+def test_a_mac_with_macmon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(tmp_path, monkeypatch, "darwin", macmon=json.dumps(MACMON_NEW), ioreg=IOREG, pmset=THERM_HOT)
+    sample = monitor.once()
+    shown = {one.key: (one.value, one.source) for one in sample.shown() if one.present}
+    assert shown["gpu"] == (9.0, "macmon")
+    assert shown["gpu.memory"] == (19_327_352_832.0, "ioreg")
+    assert shown["power"] == (5.876533, "macmon")
+    assert sample.readings["thermal"].text == "the processor is held at 60% of its speed"
+    assert shown["memory"][1] == "psutil"
+    assert not [one for one in psutil.Process().children(recursive=True) if "macmon" in " ".join(one.cmdline())]
+
+
+def test_a_mac_without_macmon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(tmp_path, monkeypatch, "darwin", ioreg=IOREG, pmset=THERM_QUIET)
+    monkeypatch.setattr(sampling, "found", lambda name: None if name == "macmon" else str(tmp_path / name))
+    monkeypatch.delattr(psutil, "sensors_temperatures", raising=False)
+    sample = monitor.once()
+    assert (sample.value("gpu"), sample.readings["gpu"].source) == (87.0, "ioreg")
+    for key in ("gpu.temperature", "gpu.power", "power"):
+        assert "brew install macmon" in sample.readings[key].reason
+    assert sample.readings["cpu.temperature"].reason == "psutil reads no temperatures on this system"
+
+
+def test_a_linux_machine_with_nvidia_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(tmp_path, monkeypatch, "linux", nvidia_smi=NVIDIA)
+    sample = monitor.once()
+    assert sample.value("gpu") == 97.0 and sample.readings["gpu#1"].reason
+    labels = [one.label for one in sample.shown()]
+    assert labels[:4] == ["GPU", "GPU 1", "GPU memory", "GPU memory 1"]
 
 
 def test_a_single_sample_closes_what_it_opened() -> None:
