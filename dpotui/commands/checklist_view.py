@@ -137,10 +137,14 @@ def told(change: Change) -> str:
             parts.append(f"{old or 'empty'} -> {new or 'empty'}")
     if before.note != after.note:
         parts.append(f"note: {after.note or 'none'}")
-    own = [[e for e in tick.evidence if not e.get("seen")] for tick in (before, after)]
-    if len(own[0]) != len(own[1]):
-        parts.append(f"{len(own[1])} piece(s) of evidence")
+    had, has = ([entry for entry in tick.evidence if not entry.get("seen")] for tick in (before, after))
+    parts += [f"+ {entry['kind']} {_named(entry)}" for entry in has if entry not in had]
+    parts += [f"- {entry['kind']} {_named(entry)}" for entry in had if entry not in has]
     return clean("; ".join(parts))
+
+
+def _named(evidence: Mapping[str, Any]) -> str:
+    return str(evidence.get("path") or evidence.get("name") or evidence.get("run") or evidence.get("text"))
 
 
 def as_json(item: Item, found: Mapping[str, ItemState]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -51,7 +51,22 @@ class Field:
     hint: str = ""
 
 
-class Ask(ModalScreen[bool]):
+class Fields(ModalScreen[bool]):
+    """A dialog with fields. Keys that were typed before one of them has the focus are theirs all the same."""
+
+    async def on_key(self, event: events.Key) -> None:
+        field = self.focused if self.focused is not None else next(iter(self.query(Typed)), None)
+        if not isinstance(field, Typed):
+            return
+        if event.is_printable and event.character:
+            event.stop()
+            event.prevent_default()
+            field.insert_text_at_cursor(event.character)
+        else:
+            await field._on_key(event)
+
+
+class Ask(Fields):
     """Asks for some words. `submit` gets them and raises UserError when they cannot be taken: it is shown, and the
     person mends it in place. `check` gets them with every letter, says what they come to and raises the same: it has to
     be quick. What was typed stays in either case."""
@@ -76,12 +91,15 @@ class Ask(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
             box.border_title = Content(printable(self._title))
-            box.border_subtitle = "enter save · escape cancel"
+            box.border_subtitle = "enter save · ^u clear · escape cancel"
             if self._words:
                 yield text(self._words)
             for field in self._fields:
                 yield text(field.label, "label")
-                yield Typed(field.value, field.hint)
+                typed = Typed(field.value, field.hint)
+                # A letter goes on with what stands there and does not take its place.
+                typed.select_on_focus = False
+                yield typed
             yield text("", "told")
             yield text("", "error")
 

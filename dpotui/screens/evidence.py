@@ -13,7 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from core.checklist import Item
@@ -22,7 +21,7 @@ from core.store import open_store
 from core.text import printable
 from core.workspace import Workspace
 from dpotui import say
-from dpotui.screens.dialogs import DIALOG_CSS, text
+from dpotui.screens.dialogs import DIALOG_CSS, Fields, text
 from dpotui.widgets.table import Column, Row, Table
 from dpotui.widgets.typed import Typed
 
@@ -100,7 +99,7 @@ def fitting(known: Iterable[Candidate], typed: str) -> list[Candidate]:
     return sorted(found, key=lambda each: not each.name.casefold().startswith(begun))[:_MOST_SHOWN]
 
 
-class EvidenceScreen(ModalScreen[bool]):
+class EvidenceScreen(Fields):
     """`attach` gets the kind ("" where it was only typed) and the name, and raises UserError where there is no such
     thing."""
 

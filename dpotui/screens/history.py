@@ -51,8 +51,12 @@ class HistoryScreen(ModalScreen[str | None]):
     def _bench(self) -> Workbench:
         return cast("Workbench", self.app)
 
+    @property
+    def _wide(self) -> bool:
+        return self.app.size.width >= 150
+
     def compose(self) -> ComposeResult:
-        table = Table(_columns(self.app.size.width), "nothing was ticked, filled or noted yet")
+        table = Table(_columns(self._wide), "nothing was ticked, filled or noted yet")
         table.border_title = "History"
         table.border_subtitle = "enter goes to the item · u takes this change back · escape close"
         yield table
@@ -70,7 +74,8 @@ class HistoryScreen(ModalScreen[str | None]):
         role = "faint" if change.undone else "dim" if change.action.startswith(("undo ", "redo ")) else ""
         what = told(change) + (" (undone)" if change.undone else "")
         words = item.text if item else f"{change.item} (no longer in the files)"
-        cells = (say.date(change.time), change.who, change.action, words, what)
+        when = say.date(change.time)
+        cells = (when if self._wide else when[5:], change.who, change.action, words, what)
         return Row(key, tuple((cell, role) for cell in cells))
 
     @on(Table.Chosen)
@@ -105,10 +110,9 @@ class HistoryScreen(ModalScreen[str | None]):
             self._read()
 
 
-def _columns(width: int) -> tuple[Column, ...]:
-    wide = width >= 150
+def _columns(wide: bool) -> tuple[Column, ...]:
     return (
-        Column("when", 16),
+        Column("when", 16 if wide else 11),
         Column("who", 12 if wide else 7),
         Column("action", 14 if wide else 8),
         Column("item", 44 if wide else 18),

@@ -14,15 +14,23 @@ from dpotui.live import Snapshot
 from dpotui.offers import offer_of
 from dpotui.screens.ticking import TicksItems
 from dpotui.widgets.card import Card
-from dpotui.widgets.checklist import ChecklistTree
+from dpotui.widgets.checklist import ChecklistTree, Verb
 from dpotui.widgets.find import FindBar
 
 
 class PlanScreen(TicksItems):
     MODE = "Plan"
     PANES = (("Checklists", "checklists"), ("Details", "item"))
+    # What the tree does with an item works beside its details, too.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("g", "start_here", "Go", tooltip="Start what measures this item, or go where it is done", id="item.go"),
+        Binding("space", "item('tick')", "Tick", id="item.tick"),
+        Binding("v", "item('value')", "Value", id="item.value"),
+        Binding("n", "item('note')", "Note", id="item.note"),
+        Binding("e", "item('evidence')", "Evidence", tooltip="Attach a file, a run or a fact", id="item.evidence"),
+        Binding("u", "undo_last", "Undo", tooltip="Take the newest change back", id="item.undo"),
+        Binding("o", "open(1)", "Next open", id="item.next-open"),
+        Binding("O", "open(-1)", "Last open", show=False, tooltip="The open item before", id="item.last-open"),
+        Binding("g", "start_here", "Go", tooltip="Start what measures it, or go where it is done", id="item.go"),
     ]
     DEFAULT_CSS = """
     PlanScreen {
@@ -50,13 +58,6 @@ class PlanScreen(TicksItems):
             self._live = live
             if live is not None:
                 self.checklist.unfold(_branch(snapshot))
-        states = [snapshot.states[root.id] for root in snapshot.roots]
-        done, total = sum(s.done for s in states), sum(s.total for s in states)
-        failing, stale = sum(s.failing for s in states), sum(s.stale for s in states)
-        words = [f"{done}/{total} done"] if total else []
-        words += [f"{failing} FAIL"] if failing else []
-        words += [f"{stale} STALE"] if stale else []
-        self.checklist.border_subtitle = "  ".join(words)
         self._item()
 
     def narrowed(self) -> str:
@@ -74,6 +75,15 @@ class PlanScreen(TicksItems):
             item = self.checklist.item if self.is_mounted else None
             return item is not None and offer_of(item) is not None
         return super().check_action(action, parameters)
+
+    def action_item(self, verb: Verb) -> None:
+        self.checklist.action_ask(verb)
+
+    def action_undo_last(self) -> None:
+        self.undo()
+
+    def action_open(self, way: int) -> None:
+        self.checklist.action_open(way)
 
     def action_start_here(self) -> None:
         if (item := self.checklist.item) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import ClassVar
 
-from textual import on, work
+from textual import work
 from textual.binding import Binding, BindingType
 
 from core import checklist
@@ -21,7 +21,7 @@ from dpotui.offers import Offer, offer_of
 from dpotui.screens.dialogs import Ask, CardScreen, Confirm, Field
 from dpotui.screens.mode import ModeScreen
 from dpotui.widgets.card import Entry
-from dpotui.widgets.checklist import ChecklistTree
+from dpotui.widgets.checklist import ChecklistTree, Verb
 
 
 class ItemCard(CardScreen):
@@ -41,27 +41,25 @@ class TicksItems(ModeScreen):
     """A mode with a checklist tree in it."""
 
     def on_mount(self) -> None:
-        self.query_one(ChecklistTree).changed_by_me = self._mine
+        self.query_one(ChecklistTree).desk = self
 
-    def _mine(self) -> Collection[str]:
+    def changed_by_me(self) -> Collection[str]:
         return ticks.changed_by(self.bench.db, self.bench.who)
 
-    @on(ChecklistTree.Asked)
-    def _asked(self, event: ChecklistTree.Asked) -> None:
-        event.stop()
-        match event.verb:
+    def asked(self, verb: Verb, item: Item) -> None:
+        match verb:
             case "tick":
-                self._tick(event.item)
+                self._tick(item)
             case "value":
-                self._value(event.item)
+                self._value(item)
             case "note":
-                self._note(event.item)
+                self._note(item)
             case "evidence":
-                self._evidence(event.item)
+                self._evidence(item)
             case "details":
-                self.show_item(event.item)
+                self.show_item(item)
             case "start":
-                self.follow_offer(event.item)
+                self.follow_offer(item)
 
     def show_item(self, item: Item) -> None:
         """Enter on an item."""
@@ -215,13 +213,11 @@ class TicksItems(ModeScreen):
 
     # What is taken back
 
-    @on(ChecklistTree.UndoAsked)
-    def _undo(self, event: ChecklistTree.UndoAsked) -> None:
-        event.stop()
+    def undo(self, *, redo: bool = False) -> None:
         bench = self.bench
-        newest = None if event.redo else ticks.newest(bench.db)
+        newest = None if redo else ticks.newest(bench.db)
         if newest is None or newest.who == bench.who:
-            self._reverse(event.redo)
+            self._reverse(redo)
             return
         # The other person may be at work right now.
         question = Confirm(f"Take back what {newest.who} did?", f"{described(newest)}\n\nH shows all changes.")
@@ -238,11 +234,9 @@ class TicksItems(ModeScreen):
             self.bench.say(f"and {len(taken) - 3} more of the same moment")
         self.bench.written()
 
-    @on(ChecklistTree.HistoryAsked)
-    def _history(self, event: ChecklistTree.HistoryAsked) -> None:
+    def show_history(self) -> None:
         from dpotui.screens.history import HistoryScreen
 
-        event.stop()
         snapshot = self.bench.snapshot
         items = checklist.by_id(list(snapshot.roots)) if snapshot else {}
 

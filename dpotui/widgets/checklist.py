@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import ClassVar, Literal, NamedTuple, cast
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import ClassVar, Literal, NamedTuple, Protocol, cast
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -11,9 +11,9 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from core.checklist import SOUGHT, Item, ItemState, Sought, fits
-from core.checklist.values import filled
+from core.checklist import Item, ItemState
 from core.text import one_line
+from dpotui.item_sieve import ItemSieve
 from dpotui.offers import offer_of
 from dpotui.roles import Span
 from dpotui.widgets.item_line import box_at, item_line, titles
@@ -30,6 +30,21 @@ class _Row(NamedTuple):
     unfolded: bool
 
 
+class Desk(Protocol):
+    """Where what is asked of items is done. It is done at once: a key that comes behind one that opens a dialog, as in
+    a burst over a slow line, is meant for the dialog."""
+
+    def asked(self, verb: Verb, item: Item) -> None: ...
+
+    def undo(self, *, redo: bool = False) -> None: ...
+
+    def show_history(self) -> None: ...
+
+    def changed_by_me(self) -> Collection[str]:
+        """Ids of the items that the person changed."""
+        ...
+
+
 class ChecklistTree(Lines, can_focus=True):
     FIXED = 1
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -38,8 +53,8 @@ class ChecklistTree(Lines, can_focus=True):
         Binding("n", "ask('note')", "Note", id="item.note"),
         Binding("e", "ask('evidence')", "Evidence", tooltip="Attach a file, a run or a fact", id="item.evidence"),
         Binding("g", "ask('start')", "Start", tooltip="Start the run that measures this item", id="item.start"),
-        Binding("u", "undo", "Undo", tooltip="Take the newest change back", id="item.undo"),
-        Binding("U", "redo", "Redo", show=False, tooltip="Bring back what was undone", id="item.redo"),
+        Binding("u", "undo(False)", "Undo", tooltip="Take the newest change back", id="item.undo"),
+        Binding("U", "undo(True)", "Redo", show=False, tooltip="Bring back what was undone", id="item.redo"),
         Binding("H", "history", "History", show=False, tooltip="All changes, who and when", id="item.history"),
         Binding("enter", "ask('details')", "Details", id="item.details"),
         Binding("f", "filter", "Filter", tooltip="All items, open, FAIL, STALE, or mine", id="item.filter"),
@@ -57,23 +72,6 @@ class ChecklistTree(Lines, can_focus=True):
         Binding("end", f"move({_FAR})", "Last", show=False, id="item.last"),
     ]
 
-    class Asked(Message):
-        """A person wants something done with an item."""
-
-        def __init__(self, verb: Verb, item: Item) -> None:
-            super().__init__()
-            self.verb, self.item = verb, item
-
-    class UndoAsked(Message):
-        """The newest change should be taken back, or what was taken back last be brought back."""
-
-        def __init__(self, redo: bool = False) -> None:
-            super().__init__()
-            self.redo = redo
-
-    class HistoryAsked(Message):
-        """All changes should be shown."""
-
     class Looked(Message):
         """The cursor stands on another item."""
 
@@ -83,19 +81,16 @@ class ChecklistTree(Lines, can_focus=True):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        # Ids of what the person changed, for the filter; asked when it is wanted.
-        self.changed_by_me: Callable[[], Collection[str]] = tuple
+        self.desk: Desk | None = None
         self._roots: tuple[Item, ...] = ()
         self._states: Mapping[str, ItemState] = {}
         self._now = 0.0
         self._problem = ""
-        self._text = ""
-        self._sought: Sought = "all"
+        self._sieve = ItemSieve()
         self._unfolded: set[str] = set()
         self._shut: set[str] = set()  # what is folded of what a filter left
         self._seen: set[str] = set()  # ids that were shown before: what is folded of them stays so
         self._parents: dict[str, Item | None] = {}  # in the order of the pages
-        self._words: dict[str, tuple[tuple[object, ...], str]] = {}
         self._shown: list[_Row] = []
         self._cursor = 0
         self._wanted: str | None = None  # to be gone to as soon as it is there
@@ -108,12 +103,7 @@ class ChecklistTree(Lines, can_focus=True):
 
     @property
     def filter_words(self) -> str:
-        words = [self._sought] if self._sought != "all" else []
-        return " ".join([*words, *([f"'{self._text}'"] if self._text else [])])
-
-    @property
-    def _filtered(self) -> bool:
-        return bool(self._text) or self._sought != "all"
+        return self._sieve.words
 
     def fill(
         self,
@@ -138,14 +128,14 @@ class ChecklistTree(Lines, can_focus=True):
             self._seen |= new
             self._lay_out()
             if self._wanted in self._parents:
-                self.select(cast(str, self._wanted))
-        elif self._filtered:
+                self.select(self._wanted)
+        elif self._sieve.on:
             self._lay_out()
         else:
             self.show(len(self._shown))
 
     def find(self, text: str) -> None:
-        self._text = text.casefold()
+        self._sieve.text = text.casefold()
         self._shut.clear()
         self._lay_out()
 
@@ -163,7 +153,7 @@ class ChecklistTree(Lines, can_focus=True):
         self._open_above(item_id)
         self._lay_out()
         if all(row.item.id != item_id for row in self._shown):
-            self._text, self._sought = "", "all"
+            self._sieve.clear()
             self._lay_out()
         self._go(next(y for y, row in enumerate(self._shown) if row.item.id == item_id))
 
@@ -179,7 +169,7 @@ class ChecklistTree(Lines, can_focus=True):
     def _lay_out(self) -> None:
         """Make the list of rows anew. The cursor stays on its item and on its line of the screen."""
         here, before = self.item, self._cursor
-        left = self._left() if self._filtered else None
+        left = self._left() if self._sieve.on else None
         rows: list[_Row] = []
 
         def add(item: Item, depth: int) -> None:
@@ -198,7 +188,7 @@ class ChecklistTree(Lines, can_focus=True):
         nearest: Item | None = here
         while nearest is not None and nearest.id not in places:
             # What is folded away is represented by what it lies in.
-            nearest = self._parents.get(nearest.id) if not self._filtered else None
+            nearest = self._parents.get(nearest.id) if not self._sieve.on else None
         self._cursor = places[nearest.id] if nearest else max(0, min(before, len(rows) - 1))
         self.rows = len(rows)
         self.top = min(max(0, self.top + self._cursor - before), self.last_top)
@@ -207,47 +197,35 @@ class ChecklistTree(Lines, can_focus=True):
         self._looked(here)
 
     def _left(self) -> set[str]:
-        """Ids of what the filter leaves: what is looked for, and what it lies in."""
-        mine = self.changed_by_me() if self._sought == "mine" else ()
-        left: set[str] = set()
-
-        def add(item: Item, found_above: bool) -> bool:
-            state = self._states.get(item.id)
-            if state is None:
-                return False
-            found = found_above or not self._text or self._text in self._words_of(item, state)
-            below = [add(child, found) for child in item.children]
-            if any(below) or (found and fits(item, state, self._sought, mine)):
-                left.add(item.id)
-                return True
-            return False
-
-        for root in self._roots:
-            add(root, False)
-        return left
-
-    def _words_of(self, item: Item, state: ItemState) -> str:
-        """What an item is found by: its words, id, facts, note, and who ticked it or measured it."""
-        said = (state.values, state.note, state.by, state.fact.run if state.fact else None)
-        known = self._words.get(item.id)
-        if known is None or known[0] != said:
-            rest = (item.id, *item.facts, state.note or "", state.by or "", str(said[3] or ""))
-            known = said, "\n".join((filled(item, state.values), *rest)).casefold()
-            self._words[item.id] = known
-        return known[1]
+        """Ids of what the filter leaves."""
+        mine = self.desk.changed_by_me() if self._sieve.sought == "mine" and self.desk is not None else ()
+        return self._sieve.left(self._roots, self._states, mine)
 
     def fixed(self, y: int, width: int) -> Sequence[Span]:
         if self._problem:
             return [(" " + one_line(self._problem, width - 2), "bad")]
-        left: list[Span] = [(f" {self._sought} items" if self._sought != "all" else " items", "title")]
-        if self._text:
-            left += [(" with ", "dim"), (one_line(f"'{self._text}'", 24), "title")]
-        if self._filtered:
-            leaves = sum(row.item.leaf for row in self._shown)
-            left.append((f"  {leaves:,}", "dim"))
+        left = self._filter_head() if self._sieve.on else self._tally()
         right = titles(width)
         used = sum(cell_len(text) for text, _ in left)
         return [*left, (right.rjust(max(0, width - used)), "faint")] if used + cell_len(right) < width else left
+
+    def _tally(self) -> list[Span]:
+        states = [state for root in self._roots if (state := self._states.get(root.id))]
+        done, total = sum(state.done for state in states), sum(state.total for state in states)
+        spans: list[Span] = [(f" {done:,}/{total:,} done", "title")] if total else []
+        for count, word, role in (
+            (sum(state.failing for state in states), "FAIL", "bad"),
+            (sum(state.stale for state in states), "STALE", "warn"),
+        ):
+            spans += [(f"  {count:,} {word}", role)] if count else []
+        return spans
+
+    def _filter_head(self) -> list[Span]:
+        spans: list[Span] = [(f" {self._sieve.sought} items" if self._sieve.sought != "all" else " items", "title")]
+        if self._sieve.text:
+            spans += [(" with ", "dim"), (one_line(f"'{self._sieve.text}'", 24), "title")]
+        leaves = sum(row.item.leaf for row in self._shown)
+        return [*spans, (f"  {leaves:,}", "dim")]
 
     def row(self, y: int, width: int) -> Sequence[Span]:
         if not self._shown:
@@ -264,10 +242,10 @@ class ChecklistTree(Lines, can_focus=True):
         if not self._roots:
             return self._problem and "configs/checklists holds the checklists: mend the file and they are here"
         said = {"all": "no item", "open": "no open item: all is done", "failed": "nothing failed",
-                "stale": "nothing is stale", "mine": "nothing that you changed"}[self._sought]  # fmt: skip
-        words = f"{said} with '{self._text}'" if self._text else said
+                "stale": "nothing is stale", "mine": "nothing that you changed"}[self._sieve.sought]  # fmt: skip
+        words = f"{said} with '{self._sieve.text}'" if self._sieve.text else said
         return words + (
-            "\n\n/ finds other words, escape there clears them" if self._text else "\n\nf goes on to others"
+            "\n\n/ finds other words, escape there clears them" if self._sieve.text else "\n\nf goes on to others"
         )
 
     def base(self, y: int) -> Style:
@@ -314,7 +292,7 @@ class ChecklistTree(Lines, can_focus=True):
         here = self.item
         ids = list(self._parents)
         start = ids.index(here.id) if here is not None else -1 if way > 0 else 0
-        left = self._left() if self._filtered else self._parents
+        left = self._left() if self._sieve.on else self._parents
         leaves = {item.id for root in self._roots for item in root.walk() if item.leaf}
         for step in range(1, len(ids) + 1):
             id_ = ids[(start + way * step) % len(ids)]
@@ -336,7 +314,7 @@ class ChecklistTree(Lines, can_focus=True):
             self._go(self._cursor + 1)
 
     def action_fold_all(self, fold: bool) -> None:
-        if self._filtered:
+        if self._sieve.on:
             self._shut = {root.id for root in self._roots} if fold else set()
         elif fold:
             self._unfolded.clear()
@@ -345,7 +323,7 @@ class ChecklistTree(Lines, can_focus=True):
         self._lay_out()
 
     def _fold(self, item: Item, fold: bool) -> None:
-        if self._filtered:
+        if self._sieve.on:
             (self._shut.add if fold else self._shut.discard)(item.id)
         else:
             (self._unfolded.discard if fold else self._unfolded.add)(item.id)
@@ -367,6 +345,19 @@ class ChecklistTree(Lines, can_focus=True):
 
     # What is asked
 
+    async def on_key(self, event: events.Key) -> None:
+        """Each key is answered before the next one is looked at. Textual looks a key up when it went all the way up to
+        the program; what was typed behind it has been sent to the tree by then, dialog or not."""
+        event.stop()
+        event.prevent_default()
+        front = self.app.screen
+        if front is not self.screen:
+            (front.focused or front).post_message(events.Key(event.key, event.character))
+            return
+        active = self.screen.active_bindings.get(event.key)
+        if active is not None and active.enabled:
+            await self.app.run_action(active.binding.action, active.node)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "ask" and parameters == ("start",):
             offer = offer_of(self.item) if self.item is not None else None
@@ -381,19 +372,19 @@ class ChecklistTree(Lines, can_focus=True):
             # A parent is done when its items are; the key that ticks an item opens it.
             self._fold(item, self._shown[self._cursor].unfolded)
             return
-        self.post_message(self.Asked(cast(Verb, verb), item))
+        if self.desk is not None:
+            self.desk.asked(cast(Verb, verb), item)
 
-    def action_undo(self) -> None:
-        self.post_message(self.UndoAsked())
-
-    def action_redo(self) -> None:
-        self.post_message(self.UndoAsked(redo=True))
+    def action_undo(self, redo: bool) -> None:
+        if self.desk is not None:
+            self.desk.undo(redo=redo)
 
     def action_history(self) -> None:
-        self.post_message(self.HistoryAsked())
+        if self.desk is not None:
+            self.desk.show_history()
 
     def action_filter(self) -> None:
-        self._sought = SOUGHT[(SOUGHT.index(self._sought) + 1) % len(SOUGHT)]
+        self._sieve.turn()
         self._shut.clear()
         self._lay_out()
 

@@ -1,0 +1,62 @@
+"""What a person looks for in the checklists: items of a kind, or with some words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from core.checklist import SOUGHT, Item, ItemState, Sought, fits
+from core.checklist.values import filled
+
+
+class ItemSieve:
+    def __init__(self) -> None:
+        self.text = ""
+        self.sought: Sought = "all"
+        self._words: dict[str, tuple[tuple[object, ...], str]] = {}
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is left out."""
+        return bool(self.text) or self.sought != "all"
+
+    @property
+    def words(self) -> str:
+        """What it leaves, in words."""
+        words = [self.sought] if self.sought != "all" else []
+        return " ".join([*words, *([f"'{self.text}'"] if self.text else [])])
+
+    def turn(self) -> None:
+        """The next kind of items."""
+        self.sought = SOUGHT[(SOUGHT.index(self.sought) + 1) % len(SOUGHT)]
+
+    def clear(self) -> None:
+        self.text, self.sought = "", "all"
+
+    def left(self, roots: Iterable[Item], states: Mapping[str, ItemState], mine: Collection[str]) -> set[str]:
+        """Ids of what is looked for, and of what it lies in. Below a heading with the words all is looked for."""
+        left: set[str] = set()
+
+        def add(item: Item, found_above: bool) -> bool:
+            state = states.get(item.id)
+            if state is None:
+                return False
+            found = found_above or not self.text or self.text in self._words_of(item, state)
+            below = [add(child, found) for child in item.children]
+            if any(below) or (found and fits(item, state, self.sought, mine)):
+                left.add(item.id)
+                return True
+            return False
+
+        for root in roots:
+            add(root, False)
+        return left
+
+    def _words_of(self, item: Item, state: ItemState) -> str:
+        """What an item is found by: its words, id, facts, note, and who ticked it or measured it."""
+        said = (state.values, state.note, state.by, state.fact.run if state.fact else None)
+        known = self._words.get(item.id)
+        if known is None or known[0] != said:
+            rest = (item.id, *item.facts, state.note or "", state.by or "", str(said[3] or ""))
+            known = said, "\n".join((filled(item, state.values), *rest)).casefold()
+            self._words[item.id] = known
+        return known[1]
