@@ -50,12 +50,14 @@ class GradientLines(Lines, can_focus=True):
     def fill(self, found: Table | None, order: Order, words: tuple[Span, Span], empty: str) -> None:
         """Show these norms under two lines of words; `empty` is said where there are none."""
         self._table, self._order, self._words, self._empty = found, order, words, empty
-        self._lay_out()
-        self.show(len(self._body))
+        self.show()
 
-    def on_resize(self) -> None:
+    def _make(self) -> None:
+        # Laid out for the very size that is painted: else a first frame would say that there is nothing.
         self._lay_out()
-        self.show(len(self._body))
+        self.rows = len(self._body)
+        self.top = min(self.top, self.last_top)
+        super()._make()
 
     def fixed(self, y: int, width: int) -> Sequence[Span]:
         if y < 2:
@@ -83,7 +85,7 @@ class GradientLines(Lines, can_focus=True):
         head = f" {'layer':<{_NAME - 1}}" + "".join(
             f"{one_line(names[kind], _CELL - 1):>{_CELL}}" for kind in found.kinds
         )
-        self._head = [(f"{head}{'norm':>{_CELL}}{'share':>8}{'before':>9}", "dim")]
+        self._head = [(f"{head}{'norm':>{_CELL}}{'share':>8}{'× before':>9}", "dim")]
         largest = max((module.norm for module in found.modules if not module.lost), default=0.0)
         rows = found.layers(self._order)
         longest = max((layer.norm for layer, _ in rows if not layer.lost), default=0.0)
@@ -106,7 +108,7 @@ class GradientLines(Lines, can_focus=True):
             _LONGEST_NAME,
             max(10, width - _TAIL - _LEAST_BAR - 2),
         )
-        self._head = [(f" {'module':<{name}} {'norm':>{_CELL}}{'share':>8}{'before':>9}", "dim")]
+        self._head = [(f" {'module':<{name}} {'norm':>{_CELL}}{'share':>8}{'× before':>9}", "dim")]
         for module in found.ordered(self._order):
             called = one_line(_called(module), name)
             self._body.append([(f" {_padded(called, name)} ", ""), *_tail(module, width - name - 2 - _TAIL, largest)])

@@ -143,8 +143,7 @@ class Samples(Lines, can_focus=True):
                     self._before = {sample.line: sample for sample in samples.at(db, self._run, before)}
                 if not self._reference:
                     self._reference = {sample.line: sample for sample in samples.reference(db, self._run)}
-        self._lay_out()
-        self.show(len(self._rows))
+        self.show()
 
     def _step_before(self) -> int | None:
         step = self.step
@@ -164,7 +163,8 @@ class Samples(Lines, can_focus=True):
             self._line = self._ours[(self._index() + by) % len(self._ours)].line
             self._whole = False
             self._look()
-            self.scroll_rows(self._starts[self._index()])
+            if self._starts:
+                self.scroll_rows(self._starts[self._index()])
 
     def action_step(self, by: int) -> None:
         if not self._steps:
@@ -196,9 +196,12 @@ class Samples(Lines, can_focus=True):
 
     # How it is laid out
 
-    def on_resize(self) -> None:
+    def _make(self) -> None:
+        # Laid out for the very size that is painted: else a first frame would say that there is nothing.
         self._lay_out()
-        self.show(len(self._rows))
+        self.rows = len(self._rows)
+        self.top = min(self.top, self.last_top)
+        super()._make()
 
     def _lay_out(self) -> None:
         # A cell is left for the scroll bar whether there is one or not: the text does not move when it comes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.app import App, ComposeResult
@@ -49,6 +50,7 @@ class Host(App[None]):
         self.db = db
         for own in themes.THEMES:
             self.register_theme(own)
+        self.theme = themes.DARK.name
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return themes.DEFAULTS
@@ -243,3 +245,23 @@ async def test_a_key_is_answered_at_once_however_long_the_texts_are(db: Database
             widget.action_prompt(1)
             took.append(time.thread_time() - started)
         assert min(took) < 0.05
+
+
+@pytest.mark.parametrize("size", [(80, 18), (200, 24)])
+def test_how_it_looks(db: Database, snap_compare: Any, size: tuple[int, int]) -> None:
+    run = runs.create(db, "dpo", config={}).id
+    prompts = (
+        "What do otters eat?",
+        "A question for the zoo, which nobody has answered yet: why do owls sleep by day?",
+    )
+    theirs = ("Otters eat fish.", "Owls sleep by day, since they hunt at night.")
+    ours = ("Otters eat fish. And did you know? They hold hands while they sleep.", "Owls sleep by day, as they hunt.")
+    for line, prompt in enumerate(prompts):
+        add(db, run, 0, line + 1, theirs[line], prompt)
+        add(db, run, 400, line + 1, ours[line], prompt)
+        add(db, run, 0, line + 1, theirs[line], prompt, "reference")
+
+    async def run_before(pilot: Pilot[None]) -> None:
+        await filled(pilot, run)
+
+    assert snap_compare(Host(db), terminal_size=size, run_before=run_before)
