@@ -116,6 +116,7 @@ class _Drawn(NamedTuple):
     role: Role
     points: Sequence[Point]
     means: Sequence[float]
+    averages: Sequence[float]  # of the whole line
 
 
 def draw(plot: Plot, look: Look, width: int, height: int, view: View = View(), *, ascii: bool = False) -> Frame:
@@ -184,7 +185,7 @@ def _cut(line: Line, role: Role, means: Sequence[float], window: tuple[float, fl
     start, end = window
     points = line.points
     if not points or (points[0].x >= start and points[-1].x <= end):
-        return _Drawn(line, role, points, means)
+        return _Drawn(line, role, points, means, means)
     first = bisect_left(points, start, key=lambda p: p.x)
     stop = bisect_right(points, end, key=lambda p: p.x)
     cut, cut_means = list(points[first:stop]), list(means[first:stop])
@@ -194,7 +195,7 @@ def _cut(line: Line, role: Role, means: Sequence[float], window: tuple[float, fl
             low, high, mean = (p + (q - p) * share for p, q in zip(points[a][1:4], points[b][1:4], strict=True))
             cut.insert(at, Point(edge, low, high, mean, 0))
             cut_means.insert(at, means[a] + (means[b] - means[a]) * share)
-    return _Drawn(line, role, cut, cut_means)
+    return _Drawn(line, role, cut, cut_means, means)
 
 
 def _values(drawn: Sequence[_Drawn], look: Look) -> list[float]:
@@ -215,12 +216,13 @@ def _gutter(plot: Plot, scale: Scale) -> int:
 
 def _read(drawn: Sequence[_Drawn], axis: Axis, x: float) -> list[Reading | None]:
     column, found = axis.column(x), list[Reading | None]()
-    for line, role, points, means in drawn:
+    for line, role, points, means, averages in drawn:
         # What was put in at the edges of the window was not measured.
-        there = [(p, v) for p, v in zip(points, means, strict=True) if p.wide and math.isfinite(p.mean)]
-        here = [(p, v) for p, v in there if axis.column(p.x) == column]
-        if not here and there:
-            here = [min(there, key=lambda pair: abs(pair[0].x - x))]
+        inside = zip(points, means, strict=True)
+        here = [(p, v) for p, v in inside if p.wide and math.isfinite(p.mean) and axis.column(p.x) == column]
+        if not here:
+            measured = [(p, v) for p, v in zip(line.points, averages, strict=True) if math.isfinite(p.mean)]
+            here = [min(measured, key=lambda pair: abs(pair[0].x - x))] if measured else []
         if not here:
             found.append(None)
             continue
@@ -293,18 +295,18 @@ def _axes(frame: Frame, field: Field, limits: Sequence[Limit]) -> None:
 
 def _lines(field: Field, drawn: Sequence[_Drawn], look: Look) -> None:
     if look.raw and look.smoothing > 0:
-        for line, _, points, _means in drawn:
+        for line, _, points, _means, _averages in drawn:
             if line.smooth and line.raw and not line.mark:
                 field.line([p[:3] for p in points], "raw", stroke=".")
     # The run in hand is painted last, over the others.
     for index in reversed(range(len(drawn))):
-        line, role, points, means = drawn[index]
+        line, role, points, means, _ = drawn[index]
         flat = line.smooth and look.smoothing > 0
         shown = [(p[0], v, v) for p, v in zip(points, means, strict=True)] if flat else [p[:3] for p in points]
         field.line(shown, role, line.dash, _STROKES[index])
         if line.mark:
             field.marks([(p.x, v) for p, v in zip(points, means, strict=True) if p.wide], line.mark, role)
-    for line, role, points, means in drawn:
+    for line, role, points, means, _averages in drawn:
         if line.tag:
             ends = [(p.x, v) for p, v in zip(points, means, strict=True) if math.isfinite(v)]
             field.marks(ends[-1:], line.tag, role)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from core.store import Database, commands, facts, metrics, runs, transaction
+from core.store import Database, commands, facts, files, metrics, open_store, runs, transaction
 from core.store.facts import Fact
 from core.workspace import Workspace
-from dpotui.live import Reader
+from dpotui import stamps
+from dpotui.live import Closer, Reader
 from dpotui.pace import Pace
 from dpotui.series import LONGEST, Recorder
 from tests.dpotui import scene
@@ -187,3 +189,129 @@ def test_charts_and_log_need_not_wait_for_results(place: Place, monkeypatch: pyt
     assert after.results is not None
     assert (after.results.stage, asked) == (4, [4])
     assert place.reader.look(run, stage=4) is None
+
+
+def test_a_window_is_read_in_detail_and_other_runs_beside(place: Place) -> None:
+    run, other = (runs.create(place.db, "dpo", config={}) for _ in range(2))
+    write(place.db, run.id, 0, 20_000)
+    write(place.db, run.id, 15_003, 15_004, 7.0)
+    write(place.db, other.id, 0, 500, 3.0)
+    runs.update(place.db, other.id, state="finished", ended=scene.NOW)
+    closer = Closer((other.id, "dpo-999"), (15_000, 15_100))
+    new = place.reader.look(run.id, closer=closer)
+    assert new is not None
+    assert new.watched is not None
+    assert len(new.watched.series["loss"]) <= LONGEST
+    assert [(each.id, len(series["loss"])) for each, series in new.watched.beside] == [(other.id, 500)]
+    assert new.watched.detail is not None
+    points = new.watched.detail.series[run.id]["loss"]
+    assert [p.x for p in points] == list(range(15_000, 15_101))  # every step by itself
+    assert points[3].mean == 7.0
+    assert new.watched.detail.series[other.id].get("loss", ()) == ()
+    # Another window is read anew; without one there is none.
+    wider = place.reader.look(run.id, closer=Closer((), (10_000, None)))
+    assert wider is not None and wider.watched is not None and wider.watched.detail is not None
+    ranges = wider.watched.detail.series[run.id]["loss"]
+    assert len(ranges) <= LONGEST and max(p.high for p in ranges) == 7.0
+    write(place.db, run.id, 20_000, 20_004, 2.0)
+    on = place.reader.look(run.id, closer=Closer((), (10_000, None)))
+    assert on is not None and on.watched is not None and on.watched.detail is not None
+    assert [p.mean for p in on.watched.detail.series[run.id]["loss"][-4:]] == [2.0] * 4
+    plain = place.reader.look(run.id)
+    assert plain is not None and plain.watched is not None
+    assert (plain.watched.detail, plain.watched.beside) == (None, ())
+
+
+def test_a_window_on_two_million_steps_is_no_pause(place: Place) -> None:
+    run = runs.create(place.db, "dpo", config={})
+    place.db.execute("INSERT INTO series (run, name) VALUES (?, 'loss')", [run.id])
+    # The middle alone lies in the table; the rows of ranges stand for all of it.
+    with transaction(place.db):
+        for start in (0, 1_000_000, 1_999_000):
+            place.db.execute(
+                "WITH RECURSIVE n(i) AS (SELECT ?1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1 + 999)"
+                " INSERT INTO metrics (series, step, value, time) SELECT 1, i, i, 0 FROM n",
+                [start],
+            )
+        place.db.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 3905)"
+            " INSERT INTO metric_bins (series, bin, low, high, total, finite) SELECT 1, i, 0, 1, 256, 512 FROM n"
+        )
+    began = time.perf_counter()
+    place.reader.look(run.id, closer=Closer((), (1_000_200, 1_000_240)), judge=False)
+    new = place.reader.look(run.id, closer=Closer((), (1_000_000, 1_000_900)), judge=False)
+    assert time.perf_counter() - began < 1.0
+    assert new is not None and new.watched is not None and new.watched.detail is not None
+    points = new.watched.detail.series[run.id]["loss"]
+    assert len(points) <= LONGEST
+    assert sum(p.wide for p in points) == 901
+
+
+def test_what_did_not_change_is_not_judged_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from core import checklist, gates
+
+    asked: list[str] = []
+    for module, name in ((checklist, "states"), (gates, "load_gates"), (gates, "evaluate")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, _r=real, _n=name, **k: asked.append(_n) or _r(*a, **k))
+    for folder in (place.workspace.configs, place.workspace.checklists):
+        for path in (folder, *folder.iterdir()):
+            os.utime(path)
+    monkeypatch.setattr(stamps, "SETTLED_NS", 0)
+    place.reader.look(None)
+    assert asked == ["states", "load_gates", "evaluate"]
+    for _ in range(5):
+        place.clock.now += 3
+        place.reader.look(None)
+    assert len(asked) == 3
+    facts.record(place.db, Fact("dpo.kl_divergence", 0.2))
+    place.clock.now += 0.5
+    place.reader.look(None)
+    assert asked[3:] == ["states", "evaluate"]
+    path = place.workspace.configs / "gates.yaml"
+    path.write_text(path.read_text().replace("0.1}", "0.3}"))
+    place.clock.now += 3
+    new = place.reader.look(None)
+    assert asked[5:] == ["states", "load_gates", "evaluate"]
+    assert new is not None
+    assert {r.gate.name: r.verdict for r in new.gates}["kl"] == "PASS"
+
+
+def test_a_file_that_a_fact_rests_on_is_looked_at(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stamps, "SETTLED_NS", 0)
+    data = place.workspace.root / "data" / "pairs.jsonl"
+    data.parent.mkdir(exist_ok=True)
+    data.write_text("{}\n")
+    inputs = files.fingerprints(place.db, place.workspace, "data/pairs.jsonl")
+    facts.record(place.db, Fact("dpo.kl_divergence", 0.05, inputs=inputs))
+    new = place.reader.look(None)
+    assert new is not None
+    assert new.states["dpo.gates.kl"].verdict == "PASS"
+    data.write_text('{"other": 1}\n')
+    place.clock.now += 3
+    new = place.reader.look(None)
+    assert new is not None
+    assert new.states["dpo.gates.kl"].verdict == "STALE"
+
+
+def test_a_tick_of_another_client_is_in_the_next_picture(place: Place) -> None:
+    from core.checklist import by_id, load_tree, tick
+
+    place.reader.look(None)
+    other = open_store(place.workspace.database)
+    item = by_id(load_tree(place.workspace))["plan.base"]
+    tick(other, item, "ben")
+    other.close()
+    new = place.reader.look(None)
+    assert new is not None
+    assert new.states["plan.base"].state == "done"
+
+
+def test_a_run_that_did_not_change_is_the_same_object(place: Place) -> None:
+    scene.busy(place.db)
+    first = place.reader.look(None)
+    runs.update(place.db, "dpo-002", step=413)
+    second = place.reader.look(None)
+    assert first is not None and second is not None
+    assert [a is b for a, b in zip(first.runs, second.runs, strict=True)] == [False, True, True]
+    assert second.runs[0].step == 413

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from dpotui.say import number
 from dpotui.widgets.canvas import Frame
-from dpotui.widgets.plot import Limit, Line, Look, Plot, Point, draw, point, smoothed
+from dpotui.widgets.plot import Limit, Line, Look, Plot, Point, View, draw, point, readings, smoothed
 from dpotui.widgets.scale import axis_end
 
 RAW = Look(smoothing=0)
@@ -175,3 +175,112 @@ def test_smoothed_is_exact_for_a_constant_and_skips_nan() -> None:
 )  # fmt: skip
 def test_numbers_are_short(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_a_window_shows_its_part_alone_and_the_axis_fits_it() -> None:
+    whole = plot([100.0] * 50 + [1 + x / 100 for x in range(50)], end=99)
+    frame = draw(whole, RAW, 60, 14, View((60, 90)))
+    labels = [line.split("┤")[0] for line in frame.text().splitlines() if "┤" in line]
+    assert max(map(float, labels)) < 2  # not 100
+    bottom = frame.text().splitlines()[-1]
+    assert "60" in bottom and "80" in bottom and "└0" not in bottom
+    columns = {x for x, _ in dots(frame)}
+    assert len(columns) > 2 * (60 - frame.left) - 6  # the line enters at one edge and leaves at the other
+    assert draw(whole, RAW, 60, 14, View((200, 300))).text().count("no values here") == 1
+
+
+def test_a_window_between_two_points_shows_the_line_that_joins_them() -> None:
+    sparse = Plot("kl", (Line("exact", [point(0, 0.0), point(100, 1.0)], False, "o"),), end=100)
+    frame = draw(sparse, Look(), 60, 12, View((40, 60)))
+    found = dots(frame)
+    assert found
+    assert "o" not in "".join(map("".join, frame.characters[1:-1]))  # nothing was measured here
+    assert frame.axis is not None
+    (reading,) = readings(sparse, Look(), frame.axis, 49.0)
+    assert (reading.first, reading.mean) == (0, 0.0)  # the nearest that was measured
+
+
+def test_the_cursor_reads_all_that_is_drawn_in_its_column() -> None:
+    long = plot([float(x % 7) for x in range(10_000)])
+    frame = draw(long, Look(smoothing=0), 60, 12, View(cursor=5000))
+    assert (
+        sum(
+            row[frame.left + frame.width // 2 - 8 : frame.left + frame.width // 2 + 8].count("┊")
+            for row in frame.characters
+        )
+        == 0
+    )  # the line of values covers the cursor here
+    assert frame.axis is not None
+    (reading,) = readings(long, Look(smoothing=0), frame.axis, 5000)
+    assert reading.first <= 5000 <= reading.last
+    inside = [float(x % 7) for x in range(int(reading.first), int(reading.last) + 1)]
+    assert (reading.low, reading.high) == (min(inside), max(inside))
+    assert reading.mean == pytest.approx(sum(inside) / len(inside))
+
+
+def test_the_mean_of_ranges_counts_their_steps() -> None:
+    ranges = [Point(4.5, 0, 2, 1.0, 10), Point(10, 5, 5, 5.0, 1), Point(100, 0, 0, 0.0, 1)]
+    frame = draw(Plot("loss", (Line("", ranges),), end=1000), RAW, 40, 10)
+    assert frame.axis is not None
+    (reading,) = readings(Plot("loss", (Line("", ranges),), end=1000), RAW, frame.axis, 7.0)
+    assert (reading.first, reading.last) == (0, 10)
+    assert reading.mean == pytest.approx(15 / 11)
+
+
+def test_the_title_says_the_values_at_the_cursor() -> None:
+    rising = plot([float(x) for x in range(100)], end=99)
+    assert "loss 99" in draw(rising, RAW, 60, 12).text().splitlines()[0]
+    assert "loss 20" in draw(rising, RAW, 60, 12, View(cursor=20)).text().splitlines()[0]
+    assert any("┊" in row for row in draw(rising, RAW, 60, 12, View(cursor=20)).text().splitlines()[1:])
+
+
+def test_other_runs_are_told_apart_without_colour() -> None:
+    level = [[point(x, float(i)) for x in range(200)] for i in range(4)]
+    lines = [Line("", level[0]), *(Line(f"dpo-{i}", level[i], tag="abc"[i - 1], dash=i) for i in (1, 2, 3))]
+    frame = draw(Plot("loss", tuple(lines)), RAW, 70, 20)
+    title = frame.text().splitlines()[0]
+    assert all(f" {tag} dpo-{i} {i}" in title for i, tag in ((1, "a"), (2, "b"), (3, "c")))
+    field = ["".join(row[frame.left :]) for row in frame.characters[1:-1]]
+    for tag in "abc":  # each ends in its letter
+        assert sum(tag in row for row in field) == 1
+    columns = [{x for x, _ in dots(frame, f"line{i}")} for i in range(4)]
+    assert len(columns[0]) > len(columns[1]) > len(columns[2])
+    assert len({len(found) for found in columns}) == 4
+
+
+def test_every_terminal_has_the_characters_of_ascii() -> None:
+    mine = Line("", [point(x, 0.001 * x) for x in range(80)])
+    other = Line("b", [point(x, 0.05) for x in range(80)], tag="a", dash=1)
+    both = Plot("kl", (mine, other), (Limit("≤", 0.06),), 80)
+    text = draw(both, Look(), 60, 14, View(cursor=30), ascii=True).text()
+    assert text.isascii()
+    assert "*" in text and "+" in text and "<=0.06" in text and "a b 0.05" in text
+    assert any(":" in line for line in text.splitlines()[1:])
+
+
+@given(
+    values=st.lists(floats, max_size=40),
+    start=st.integers(-5, 60),
+    width=st.integers(1, 60),
+    cursor=st.one_of(st.none(), st.integers(-10, 80)),
+    size=st.tuples(st.integers(0, 70), st.integers(0, 16)),
+    ascii=st.booleans(),
+)
+def test_any_window_and_cursor_fit_their_frame(
+    values: list[float], start: int, width: int, cursor: int | None, size: tuple[int, int], ascii: bool
+) -> None:
+    frame = draw(plot(values), Look(), *size, View((start, start + width), cursor), ascii=ascii)
+    assert all(len(row) == size[0] and cell_len("".join(row)) == size[0] for row in frame.characters)
+    if frame.axis is not None and cursor is not None:
+        for reading in readings(plot(values), Look(), frame.axis, cursor):
+            assert reading.first <= reading.last
+
+
+def test_labels_of_a_narrow_window_far_along_are_told_apart() -> None:
+    frame = draw(plot([1.0] * 10), RAW, 80, 8, View((1_234_560, 1_234_580)))
+    assert "no values here" in frame.text()
+    far = Plot("loss", (Line("", [point(1_234_560 + x, 1.0) for x in range(20)]),))
+    labels = draw(far, RAW, 80, 8, View((1_234_560, 1_234_580))).text().splitlines()[-1].replace("─", " ").split()
+    numbers = [label.lstrip("└") for label in labels]
+    assert len(set(numbers)) == len(numbers) >= 3
+    assert "1234565" in numbers
