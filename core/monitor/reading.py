@@ -55,7 +55,7 @@ class Reading:
 
 
 class Source(Protocol):
-    """Something that readings are had from. Used by one thread."""
+    """Something that readings are had from, by one thread. It may be closed by another one, and more than once."""
 
     def read(self) -> Iterable[Reading]: ...
 

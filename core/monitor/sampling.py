@@ -20,6 +20,8 @@ INTERVAL = 2.0
 KEPT = 3600
 # Until the first sample: what tells the use since it was asked last needs a while to tell of.
 _FIRST = 0.3
+# A driver that hangs can keep even a killed program: the thread is left behind then.
+_END = 2.0
 # macmon needs a second until its first line.
 _ONCE_PATIENCE = 3.0
 
@@ -108,6 +110,7 @@ class Monitor:
         self._samples: deque[Sample] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._here: list[Source] = []
         self._end = threading.Event()
 
     @property
@@ -136,13 +139,16 @@ class Monitor:
         thread.start()
 
     def stop(self, *, wait: bool = True) -> None:
-        """Take no more samples. `wait`: until what is being read has been read and every source is closed."""
+        """Take no more samples. `wait`: until every source is closed."""
         self._end.set()
-        for thread in self._threads if wait else ():
-            thread.join()
+        if wait:
+            for source in self._here:
+                source.close()  # nobody waits for a program that hangs
+            for thread in self._threads:
+                thread.join(_END)
 
     def _work(self, end: threading.Event, tell: Callable[[], object], more: Callable[[], Iterable[Reading]]) -> None:
-        here = self._make(self._interval)
+        here = self._here = self._make(self._interval)
         try:
             wait = min(_FIRST, self._interval)
             while not end.wait(wait):

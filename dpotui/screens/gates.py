@@ -91,11 +91,11 @@ class GatesScreen(ModeScreen):
 
     def _gate(self) -> None:
         """What is told of the gate under the cursor."""
-        from core.gates import history
-
         snapshot, result = self.bench.snapshot, self._result()
         card, past = self.query_one(Card), self.query_one(GateHistory)
         if snapshot is not None and result is not None:
+            from core.gates import history  # long read where there are results of it
+
             kept = history(self.bench.db, result.gate.stage, result.gate.name)
             card.fill(cards.of_gate(result, snapshot.time, _since(result, kept)), gates.key(result))
             past.fill_history(result.gate, kept)

@@ -94,8 +94,14 @@ class HardwareScreen(CommandsRuns):
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
         self._read_machine()
-        self._monitor = self._monitor or new_monitor()
-        self._monitor.start(lambda: self.post_message(self.Sampled()), self._of_the_run)
+        self._look()
+
+    @work(exclusive=True, group="monitor", exit_on_error=False)
+    async def _look(self) -> None:
+        if self._monitor is None:
+            self._monitor = await asyncio.to_thread(new_monitor)
+        if self.is_current:
+            self._monitor.start(lambda: self.post_message(self.Sampled()), self._of_the_run)
 
     def on_screen_suspend(self) -> None:
         if self._monitor is not None:

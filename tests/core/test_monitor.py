@@ -360,6 +360,18 @@ def test_a_linux_machine_with_nvidia_gpus(tmp_path: Path, monkeypatch: pytest.Mo
     assert labels[:4] == ["GPU", "GPU 1", "GPU memory", "GPU memory 1"]
 
 
+def test_a_program_that_hangs_is_not_waited_for_at_the_end() -> None:
+    hanging = Printed("nvidia-smi", (sys.executable, "-c", "import time; time.sleep(60)"), parse_nvidia, ("gpu",))
+    watched = Monitor(lambda interval: [hanging], interval=0.01)
+    watched.start(lambda: None)
+    _until(lambda: hanging._process is not None)
+    child = hanging._process
+    began = time.monotonic()
+    watched.stop()
+    assert time.monotonic() - began < 3
+    assert child is not None and child.poll() is not None
+
+
 def test_a_single_sample_closes_what_it_opened() -> None:
     source = _Counting(Reading("cpu", 1.0, "%"))
     assert sampling.once(lambda interval: [source]).value("cpu") == 1.0
