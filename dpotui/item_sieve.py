@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from core.checklist import SOUGHT, Item, ItemState, Sought, fits
+from core.checklist import SOUGHT, Item, ItemState, Sought, left
 from core.checklist.values import filled
 
 
@@ -33,23 +33,11 @@ class ItemSieve:
         self.text, self.sought = "", "all"
 
     def left(self, roots: Iterable[Item], states: Mapping[str, ItemState], mine: Collection[str]) -> set[str]:
-        """Ids of what is looked for, and of what it lies in. Below a heading with the words all is looked for."""
-        left: set[str] = set()
+        """Ids of what is looked for, and of what it lies in."""
+        return left(roots, states, self.sought, mine, self._found)
 
-        def add(item: Item, found_above: bool) -> bool:
-            state = states.get(item.id)
-            if state is None:
-                return False
-            found = found_above or not self.text or self.text in self._words_of(item, state)
-            below = [add(child, found) for child in item.children]
-            if any(below) or (found and fits(item, state, self.sought, mine)):
-                left.add(item.id)
-                return True
-            return False
-
-        for root in roots:
-            add(root, False)
-        return left
+    def _found(self, item: Item, state: ItemState) -> bool:
+        return not self.text or self.text in self._words_of(item, state)
 
     def _words_of(self, item: Item, state: ItemState) -> str:
         """What an item is found by: its words, id, facts, note, and who ticked it or measured it."""

@@ -9,7 +9,7 @@ from core.checklist.exchange import Imported, import_files, render
 from core.checklist.files import load_documents, load_tree
 from core.checklist.find import find
 from core.checklist.markdown import Document, parse
-from core.checklist.sift import SOUGHT, Sought, fits
+from core.checklist.sift import SOUGHT, Sought, fits, left
 from core.checklist.state import Evidence, ItemState, states
 from core.checklist.tree import Blank, Item, Target, by_id
 
@@ -28,6 +28,7 @@ __all__ = [
     "find",
     "fits",
     "import_files",
+    "left",
     "load_documents",
     "load_tree",
     "needs_note",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 from core.checklist.state import ItemState
@@ -31,3 +31,33 @@ def fits(item: Item, state: ItemState, sought: Sought, mine: Collection[str] = (
         case "stale":
             return state.verdict == "STALE" or any(evidence.stale for evidence in state.evidence)
     return True
+
+
+def left(
+    roots: Iterable[Item],
+    states: Mapping[str, ItemState],
+    sought: Sought,
+    mine: Collection[str] = (),
+    found: Callable[[Item, ItemState], bool] = lambda item, state: True,
+) -> set[str]:
+    """Ids of what is looked for, and of what it lies in.
+
+    Args:
+        found: whether an item has what else is sought; below a heading that has it all is looked for.
+    """
+    ids: set[str] = set()
+
+    def add(item: Item, above: bool) -> bool:
+        state = states.get(item.id)
+        if state is None:
+            return False
+        here = above or found(item, state)
+        below = [add(child, here) for child in item.children]
+        if any(below) or (here and fits(item, state, sought, mine)):
+            ids.add(item.id)
+            return True
+        return False
+
+    for root in roots:
+        add(root, False)
+    return ids

@@ -16,7 +16,7 @@ import click
 from sqlite_utils import Database
 
 from core import checklist
-from core.checklist import Document, Item, ItemState
+from core.checklist import Document, Item, ItemState, Sought
 from core.errors import UserError
 from core.store import open_store, ticks
 from core.store.database import transaction
@@ -85,10 +85,13 @@ def command() -> None:
 @command.command()
 @click.argument("item", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, nested as the checklists are.")
-@click.option("--open", "open_only", is_flag=True, help="Only what is not done.")
+@click.option("--open", "sought", flag_value="open", help="Only what is not done.")
+@click.option("--failed", "sought", flag_value="failed", help="Only what does not meet its target.")
+@click.option("--stale", "sought", flag_value="stale", help="Only what was measured on files that changed since.")
+@click.option("--mine", "sought", flag_value="mine", help="Only what you changed.")
 @click.option("--ids", is_flag=True, help="With the id of each item.")
 @in_workspace
-def show(session: Session, item: str | None, as_json: bool, open_only: bool, ids: bool) -> None:
+def show(session: Session, item: str | None, as_json: bool, sought: Sought | None, ids: bool) -> None:
     """Show all checklists, one branch, or all that is known of one ITEM."""
     found = session.states()
     chosen = session.find(item) if item is not None else None
@@ -102,7 +105,11 @@ def show(session: Session, item: str | None, as_json: bool, open_only: bool, ids
             echo(line)
         return
     roots = [chosen] if chosen else session.roots
-    for line in view.tree(roots, found, width=_width(), ids=ids, open_only=open_only):
+    left = None
+    if sought is not None:
+        mine = ticks.changed_by(session.db, session.who) if sought == "mine" else ()
+        left = checklist.left(roots, found, sought, mine)
+    for line in view.tree(roots, found, width=_width(), ids=ids, left=left):
         echo(line)
     if chosen is None:
         _summary(session, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -14,6 +14,7 @@ from core.checklist.values import filled
 from core.store.facts import Fact
 from core.store.ticks import Change, Tick
 from core.text import one_line, printable
+from dpotui.offers import offer_of
 
 MARKS = {"done": "[x]", "partial": "[-]", "open": "[ ]"}
 COLOURS = {"PASS": "green", "FAIL": "red", "STALE": "yellow", "OVERRIDE": "magenta"}
@@ -62,18 +63,27 @@ def line(item: Item, state: ItemState, *, width: int = UNBOUNDED, depth: int = 0
 
 
 def tree(
-    roots: Sequence[Item], found: Mapping[str, ItemState], *, width: int, ids: bool = False, open_only: bool = False
+    roots: Sequence[Item],
+    found: Mapping[str, ItemState],
+    *,
+    width: int,
+    ids: bool = False,
+    left: Collection[str] | None = None,
 ) -> Iterator[str]:
-    """The lines of several checklists; under a line that needs a word of explanation, that word."""
+    """The lines of several checklists; under a line that needs a word of explanation, that word.
+
+    Args:
+        left: ids of what is shown, where not all of it is.
+    """
     for root in roots:
-        yield from _branch(root, found, width, ids, open_only, 0)
+        yield from _branch(root, found, width, ids, left, 0)
 
 
 def _branch(
-    item: Item, found: Mapping[str, ItemState], width: int, ids: bool, open_only: bool, depth: int
+    item: Item, found: Mapping[str, ItemState], width: int, ids: bool, left: Collection[str] | None, depth: int
 ) -> Iterator[str]:
     state = found[item.id]
-    if open_only and state.state == "done":
+    if left is not None and item.id not in left:
         return
     yield line(item, state, width=width, depth=depth, ids=ids)
     pad = "  " * depth + "    "
@@ -83,7 +93,7 @@ def _branch(
     for remark in dict.fromkeys(remark for remark in (told, state.note) if remark):
         yield click.style(pad + one_line(remark, max(width - len(pad), SHORTEST)), dim=True)
     for child in item.children:
-        yield from _branch(child, found, width, ids, open_only, depth + 1)
+        yield from _branch(child, found, width, ids, left, depth + 1)
 
 
 def card(item: Item, state: ItemState, changes: Sequence[Change]) -> Iterator[str]:
@@ -98,6 +108,8 @@ def card(item: Item, state: ItemState, changes: Sequence[Change]) -> Iterator[st
         rows.append(("by", f"{state.by} {when(state.time)}"))
     rows += [("why", state.why)] if state.why and state.why != state.note else []
     rows += [("note", state.note)] if state.note else []
+    if (offer := offer_of(item)) is not None:
+        rows.append(("terminal", f"g {offer.words}" + (f"; {offer.hint}" if offer.hint else "")))
     for evidence in state.evidence:
         stale = f" ({evidence.stale})" if evidence.stale else ""
         rows.append(("evidence", f"{evidence.kind} {evidence.text}{stale}, {evidence.who} {when(evidence.time)}"))

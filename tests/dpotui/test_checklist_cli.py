@@ -93,6 +93,34 @@ def test_show_a_branch_an_item_and_what_is_open(shell: Shell) -> None:
     assert "in        configs/checklists/2-preference-data.md:9" in card
 
 
+def test_show_what_failed_went_stale_or_is_mine(shell: Shell) -> None:
+    data = shell.workspace.data / "pairs.jsonl"
+    data.write_text("{}\n")
+    shell.measure("dpo.kl_divergence", 0.1004)
+    shell.measure("data.pairs", 1204.0, "pairs", inputs=fingerprints(shell.db, shell.workspace, "data/pairs.jsonl"))
+    data.write_text("{}\n{}\n")
+    shell.run("note", "planning.license", "Apache-2.0")
+    failed, stale, mine = (shell.run("show", flag) for flag in ("--failed", "--stale", "--mine"))
+    assert failed.count("FAIL  by fact") == 2
+    assert "Pair count" not in failed
+    assert "Pair count: 1204 (target ≥1000)  STALE" in stale
+    assert "KL divergence" not in stale
+    assert "License compatible" in mine
+    assert "Apache-2.0" in mine
+    assert "Base model" not in mine
+
+
+def test_a_card_says_what_starts_from_the_item(shell: Shell) -> None:
+    assert "terminal  g starts SFT training" in shell.run("show", "sft.finished")
+    assert "dpotui data decontaminate FILE" in shell.run("show", "data.decontamination")
+
+
+def test_the_history_names_evidence(shell: Shell) -> None:
+    (shell.workspace.outputs / "a.md").write_text("x")
+    shell.run("evidence", "planning.license", "--file", str(shell.workspace.outputs / "a.md"))
+    assert "+ file outputs/a.md" in shell.run("history")
+
+
 def test_json_is_nested_as_scripts_rely_on(shell: Shell) -> None:
     shell.measure("dpo.kl_divergence", 0.08)
     shell.measure("reward.train_accuracy", 0.72)

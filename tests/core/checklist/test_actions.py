@@ -257,3 +257,19 @@ def test_what_fails_half_way_changes_nothing(bench: Bench) -> None:
         tick(bench.db, bench.item("sft.finished"), "ann")
     assert ticks.history(bench.db) == []
     assert bench.state("planning.license").state == "open"
+
+
+def test_what_a_person_changed_is_theirs_until_it_is_taken_back(bench: Bench) -> None:
+    first, second = bench.item(KL), bench.item("planning.license")
+    tick(bench.db, second, "ann")
+    set_note(bench.db, first, "why", "bob")
+    assert ticks.changed_by(bench.db, "ann") == {second.id}
+    newest = ticks.newest(bench.db)
+    assert newest is not None
+    assert (newest.item, newest.who) == (first.id, "bob")
+    undo(bench.db, "ann")
+    assert ticks.changed_by(bench.db, "bob") == set()
+    newest = ticks.newest(bench.db)
+    assert newest is not None
+    assert newest.item == second.id
+    assert ticks.newest(bench.db, first.id) is None
