@@ -39,6 +39,11 @@ class ConfigScreen(ConfigPanes):
                 id="config.reload"),
     ]  # fmt: skip
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("save", "undo", "redo", "error", "only", "view", "start", "save_as"):
+            return self.is_mounted and self.draft is not None
+        return super().check_action(action, parameters)
+
     # Moving
 
     @on(Table.Moved)
@@ -258,7 +263,6 @@ class ConfigScreen(ConfigPanes):
             self.bench.say(str(error), "error")
             return False
         self.bench.say(f"written: {self.bench.workspace.relative(draft.source.path)}")
-        self._fill_files()
         self._show_all()
         return True
 

@@ -179,9 +179,9 @@ class ConfigPanes(ModeScreen):
         draft = self.draft
         if draft is not None and config:
             draft.take(config)
-        self._fill_files()
-        self.query_one("#files", Table).select(str(path))
         self._show_all()
+        with self.prevent(Table.Moved):
+            self.query_one("#files", Table).select(str(path))
         if run is not None:
             self.pane = "form"
 
@@ -212,6 +212,7 @@ class ConfigPanes(ModeScreen):
 
     def _show_all(self) -> None:
         """After anything changed."""
+        self._fill_files()
         self._fill_form()
         self._fill_yaml()
         self._fill_help()
@@ -235,7 +236,9 @@ class ConfigPanes(ModeScreen):
         if self._path is not None and self._path not in known:
             draft = self.draft
             rows.append(self._file_row(self._path, self._path.name, draft.kind if draft else None))
-        self.query_one("#files", Table).fill(rows, _NO_FILES)
+        # Only a person who moves opens a file.
+        with self.prevent(Table.Moved):
+            self.query_one("#files", Table).fill(rows, _NO_FILES)
 
     def _file_row(self, path: Path, name: str, kind: str | None) -> Row:
         draft = self._drafts.get(path)

@@ -173,8 +173,9 @@ def brief(draft: Draft, row: Row | None, error: str, width: int) -> list[tuple[s
     words = row.field.description or "" if row.field is not None else "A key that no such configuration has."
     facts = _facts(draft, row)
     if error:
-        lines = [*wrap(f"! {error}", width - 1)[:2], facts or words]
-        roles = ["bad"] * (len(lines) - 1) + ["dim"]
+        told = wrap(f"! {error}", width - 1)[:2]
+        lines = [*told, facts or words] if len(told) == 2 else [*told, words, facts]
+        roles = ["bad"] * len(told) + ["dim"] * (len(lines) - len(told))
     else:
         told = wrap(f"{words} {practice(draft.kind, row.help)}", width - 1)
         cut = [told[0], one_line(" ".join(told[1:]), width - 1)] if len(told) > 2 else [*told, ""][:2]
@@ -225,7 +226,7 @@ def help_of(
     entries.append(Entry("default", "must be given" if row.required else shown(default) or "not set"))
     before = value_at(draft.original, row.path)
     if draft.is_changed(row.path):
-        entries.append(Entry("in the file", "left out" if before is MISSING else shown(before), "accent"))
+        entries.append(Entry("file", "left out" if before is MISSING else shown(before), "accent"))
     if last is not None:
         entries.append(Entry(last[0], shown(effective(draft.model, last[1], row.path)) or "not set"))
     entries.append(Entry("template", shown(effective(draft.model, template, row.path)) or "not set"))

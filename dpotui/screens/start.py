@@ -57,8 +57,8 @@ class Start(ModalScreen[str | None]):
         Binding("ctrl+t", "kind", "Other kind", id="start.kind"),
         # The end of a line, which it is in a field, is also on the end key.
         Binding("ctrl+e", "edit", "Edit", priority=True, tooltip="Open the configuration in its form", id="start.edit"),
-        Binding("down", "file(1)", "Other file", tooltip="The next configuration of this kind", id="start.file"),
-        Binding("up", "file(-1)", "Last file", show=False, id="start.last-file"),
+        Binding("down", "file(1)", "Other file", priority=True, tooltip="The next of this kind", id="start.file"),
+        Binding("up", "file(-1)", "Last file", show=False, priority=True, id="start.last-file"),
     ]
 
     def __init__(self, action: Action, config: str | None = None, overrides: str = "") -> None:
@@ -94,7 +94,7 @@ class Start(ModalScreen[str | None]):
     def _titled(self) -> None:
         box = self.query_one(".box")
         box.border_title = f"Start: {self._action.title}"
-        box.border_subtitle = f"enter start · ↓ other file · ^e edit · ^t {self._next.title} · escape cancel"
+        box.border_subtitle = f"enter start · ↓ file · ^e edit · ^t {self._next.title} · escape cancel"
         self._find_files()
         self.query_one("#overrides", Input).placeholder = _HINTS[self._action.model]
 

@@ -11,6 +11,7 @@ from rich.style import Style
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.suggester import SuggestFromList
@@ -42,6 +43,23 @@ class FormRow:
     note: str = ""
 
 
+class _Cell(Typed):
+    """The field over a row: up and down keep what was typed and go on."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "go(-1)", "Key above", show=False, id="config.above"),
+        Binding("down", "go(1)", "Key below", show=False, id="config.below"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.select_on_focus = False  # a value is mended more often than it is replaced
+
+    def action_go(self, by: int) -> None:
+        if isinstance(self.parent, Form):
+            self.parent.action_move(by)
+
+
 class Form(Lines, can_focus=True):
     DEFAULT_CSS = """
     Form {
@@ -63,7 +81,7 @@ class Form(Lines, can_focus=True):
         Binding("pagedown", "page(1)", "Page down", show=False, id="list.page-down"),
         Binding("home", "move(-1000000000)", "First", show=False, id="list.first"),
         Binding("end", "move(1000000000)", "Last", show=False, id="list.last"),
-        Binding("escape", "cancel", "Cancel", show=False, id="config.cancel"),
+        Binding("escape", "cancel", "Cancel", tooltip="Forget what is being typed", id="config.cancel"),
     ]
 
     class Moved(Message):
@@ -101,10 +119,11 @@ class Form(Lines, can_focus=True):
         self._brief: tuple[Span, ...] = ()
         self._editing = ""  # the key whose value is in the field
         self._before = ""  # its value before
-        self._label = _LEAST_LABEL
+        self._longest = 0  # label
+        self._label = _LEAST_LABEL  # cells for labels
 
     def compose(self) -> ComposeResult:
-        yield Typed()
+        yield _Cell()
 
     @property
     def key(self) -> str:
@@ -120,8 +139,7 @@ class Form(Lines, can_focus=True):
         self._rows, self._empty, self._brief = tuple(rows), empty, tuple(brief)
         found = next((i for i, row in enumerate(rows) if row.key == key), None)
         self._cursor = found if found is not None else max(0, min(self._cursor, len(rows) - 1))
-        longest = max((2 * row.depth + cell_len(row.label) for row in rows if not row.heading), default=0)
-        self._label = max(_LEAST_LABEL, min(_MOST_LABEL, longest, self.size.width // 2 - _MARK))
+        self._longest = max((2 * row.depth + cell_len(row.label) for row in rows if not row.heading), default=0)
         self._see_cursor()
         self.show(len(self._rows))
         if self.key != key:
@@ -138,6 +156,9 @@ class Form(Lines, can_focus=True):
                 self._go(index)
 
     # Rows
+
+    def prepare(self, size: Size) -> None:
+        self._label = max(_LEAST_LABEL, min(_MOST_LABEL, self._longest, size.width // 2 - _MARK))
 
     @property
     def page(self) -> int:
