@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -290,3 +291,61 @@ def test_no_colour_still_has_words(workspace: Workspace, start: Opener) -> None:
         for cell in row.values():
             for colour in (cell.fg, cell.bg):
                 assert colour == "default" or len({colour[0:2], colour[2:4], colour[4:6]}) == 1, colour
+
+
+def test_ascii_is_all_that_is_drawn(workspace: Workspace, start: Opener) -> None:
+    with closing(open_store(workspace.database)) as db:
+        scene.busy(db)
+    terminal = start(str(workspace.root), "--ascii")
+    terminal.until("? Keys")
+    for key in "12345678":
+        terminal.press(key)
+        terminal.read(0.2)
+        for _ in range(4):
+            terminal.press("\t")
+            terminal.read(0.15)
+    terminal.press("?")
+    terminal.read(0.5)
+    terminal.press("\x1bq")
+    terminal.read(0.5)
+    assert bytes(terminal.received).isascii(), {c for c in bytes(terminal.received).decode() if not c.isascii()}
+
+
+@pytest.mark.parametrize(
+    ("term", "colours"),
+    [
+        ("xterm-256color", rb"38;5;\d+"),
+        ("screen", rb"\[0(?:;1)?;3\d"),  # eight colours of the terminal's own
+        ("linux", rb"\[0(?:;1)?;3\d"),
+        ("vt100", rb"\[0;1;7m"),
+    ],
+)
+def test_terminals(workspace: Workspace, start: Opener, term: str, colours: bytes) -> None:
+    terminal = start(str(workspace.root), env={"TERM": term, "COLORTERM": ""})
+    terminal.until("Base model selected")
+    terminal.press("q")
+    assert terminal.wait() == 0
+    assert terminal.restored
+    sent = bytes(terminal.received)
+    assert re.search(colours, sent)
+    if term != "xterm-256color":
+        assert not re.search(rb"38;[25];", sent)
+    if term == "vt100":
+        assert not re.search(rb"\x1b\[[\d;]*(?:[34]\d|9\d|10\d)[;m]", sent)
+    assert (term in ("linux", "vt100")) == sent.partition(b"come back")[0].isascii()
+
+
+def test_over_ssh_no_mouse_is_asked_for(workspace: Workspace, start: Opener) -> None:
+    terminal = start(str(workspace.root), env={"SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 22"})
+    terminal.until("Base model selected")
+    terminal.press("q")
+    assert terminal.wait() == 0
+    assert not re.search(rb"\x1b\[\?100[0-36]h|\x1b\]52;", bytes(terminal.received))
+
+
+def test_a_run_that_is_on_is_what_opens(workspace: Workspace, start: Opener, training: Callable[[], None]) -> None:
+    training()
+    terminal = start(str(workspace.root))
+    terminal.until("dpo-001")
+    terminal.until("margin")
+    assert "2 Stage" in terminal.words and "5 DPO optimization" in terminal.words
