@@ -107,7 +107,7 @@ def _starts(item: Item) -> list[Entry]:
     if offer is None:
         reason = reason_of(item)
         return [Entry("start", reason, "dim")] if reason else []
-    return [Entry("start", f"g {offer.words}", "accent"), *([Entry("", offer.hint, "dim")] if offer.hint else [])]
+    return [Entry("start", f"g {offer.words}" + (f"; {offer.hint}" if offer.hint else ""), "accent")]
 
 
 def of_fact(fact: Fact, now: float) -> list[Entry]:

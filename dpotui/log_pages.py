@@ -49,8 +49,8 @@ class LogPages:
         with self._store() as db:
             return log.following(db, sieve.run, after=after, level=sieve.level, words=sieve.words, limit=limit)
 
-    def write(self, run: str) -> Path:
-        """All of a run's log as a file of its own, to be copied or sent; returns where it is."""
+    def write(self, run: str) -> str:
+        """All of a run's log as a file of its own, to be copied or sent; returns where it is, from the workspace."""
         folder = self._workspace.outputs / "logs"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{run}.", dir=folder)  # private from its first byte on
@@ -59,7 +59,7 @@ class LogPages:
             with os.fdopen(handle, "w", encoding="utf-8") as file, self._store() as db:
                 for line in log.everything(db, run):
                     file.write(f"{as_text(line)}\n")
-            return part.rename(folder / f"{run}.txt")
+            return self._workspace.relative(part.rename(folder / f"{run}.txt"))
         except BaseException:
             part.unlink(missing_ok=True)
             raise

@@ -20,7 +20,7 @@ from dpotui.commands.checklist_view import described
 from dpotui.offers import Offer, offer_of
 from dpotui.screens.dialogs import Ask, CardScreen, Confirm, Field
 from dpotui.screens.mode import ModeScreen
-from dpotui.widgets.card import Entry
+from dpotui.widgets.card import Card, Entry
 from dpotui.widgets.checklist import ChecklistTree, Verb
 
 
@@ -32,6 +32,9 @@ class ItemCard(CardScreen):
             "g", "start", "Start", tooltip="Start what measures this item, or go where it is done", id="card.start"
         ),
     ]
+
+    def on_mount(self) -> None:
+        self.query_one(Card).border_subtitle = "g start · escape close"
 
     def action_start(self) -> None:
         self.dismiss(True)
@@ -68,7 +71,8 @@ class TicksItems(ModeScreen):
             if start:
                 self.follow_offer(item)
 
-        self.app.push_screen(ItemCard("Item", self.card_of(item)), closed)
+        card = ItemCard if offer_of(item) is not None else CardScreen
+        self.app.push_screen(card("Item", self.card_of(item)), closed)
 
     def card_of(self, item: Item) -> list[Entry]:
         snapshot = self.bench.snapshot

@@ -141,7 +141,8 @@ class Log(Lines, can_focus=True):
         """Look for the next hit in what is not held."""
         held, wanted = self._held, self._wanted
         sieve = Sieve(held.run or "", held.level, self._sought)
-        self.notify("looking through the rest of the log …", timeout=2)
+        self._waiting = True
+        self.show()
         try:
             if way < 0:
                 found = await asyncio.to_thread(self._pages.older, sieve, held.first, 1)
@@ -152,9 +153,11 @@ class Log(Lines, can_focus=True):
             return
         if wanted != self._wanted:
             return
+        self._waiting = False
         if found:
             self._show_around(found[0].id)
         else:
+            self.show()
             self._no_more(way)
 
     def _failed(self, error: Exception) -> None:
@@ -247,11 +250,11 @@ class Log(Lines, can_focus=True):
             return self._held.index(self._cursor)
         return self._places[min(self.top + self.page, len(self._places)) - 1][0]
 
-    def _to_line(self, index: int) -> None:
+    def _to_line(self, index: int, *, middle: bool = False) -> None:
         self._following = False
         self._cursor = self._held.lines[index].id
         self._set_head()
-        self._to_cursor()
+        self._to_cursor(middle=middle)
 
     def _to_cursor(self, *, middle: bool = False) -> None:
         if self._cursor is None or not self._held.lines:
@@ -331,7 +334,7 @@ class Log(Lines, can_focus=True):
             above = next((i for i in range(here, -1, -1) if self._has(i)), None)
             below = next((i for i in range(here, len(self._held.lines)) if self._has(i)), None)
             if (index := above if above is not None else below) is not None:
-                self._to_line(index)
+                self._to_line(index, middle=True)
 
     def _has(self, index: int) -> bool:
         return (
@@ -347,7 +350,7 @@ class Log(Lines, can_focus=True):
         places = range(self._here() + way, count if way > 0 else -1, way) if count else range(0)
         index = next((i for i in places if self._has(i)), None)
         if index is not None:
-            self._to_line(index)
+            self._to_line(index, middle=True)
         elif (not self._held.begun) if way < 0 else self._held.cut:
             self._find_beyond(way)
         else:
@@ -393,7 +396,7 @@ class Log(Lines, can_focus=True):
         except (UserError, sqlite3.Error, OSError) as error:
             self._failed(error)
             return
-        self.notify(f"the whole log is in {printable(str(path))}", markup=False, timeout=8)
+        self.notify(f"the whole log is in {printable(path)}", markup=False, timeout=8)
 
     def on_click(self, event: events.Click) -> None:
         y = event.y - self.FIXED + self.top
