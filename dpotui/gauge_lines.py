@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 _LABEL, _VALUE, _BAR = 11, 18, 12
 # Heights of a core's bar, from idle to busy.
 _CORES = "▁▂▃▄▅▆▇█"
-# What is drawn together, and what its numbers are divided by.
-_PLOTS = (
-    ("use %", ("gpu", "cpu"), 1.0),
-    ("GPU memory GB", ("gpu.memory",), 1e9),
-    ("memory GB", ("memory", "engine.memory", "run.memory", "swap"), 1e9),
-    ("temperature °C", ("gpu.temperature", "cpu.temperature"), 1.0),
-    ("power W", ("power", "gpu.power", "cpu.power"), 1.0),
+# What is drawn together, what its numbers are divided by, and what the y axis reaches in any case: a use of 98 and 99 %
+# is no mountain.
+_PLOTS: tuple[tuple[str, tuple[str, ...], float, tuple[float, ...]], ...] = (
+    ("use %", ("gpu", "cpu"), 1.0, (0.0, 100.0)),
+    ("GPU memory GB", ("gpu.memory",), 1e9, (0.0,)),
+    ("memory GB", ("memory", "engine.memory", "run.memory", "swap"), 1e9, (0.0,)),
+    ("temperature °C", ("gpu.temperature", "cpu.temperature"), 1.0, ()),
+    ("power W", ("power", "gpu.power", "cpu.power"), 1.0, (0.0,)),
 )
 # A pause this long (seconds) is a gap in the lines: nobody looked, so nothing is known.
 _PAUSE = 7.0
@@ -36,6 +37,8 @@ def amount(reading: Reading) -> str:
     if value is None:
         return reading.text or "—"
     if reading.unit == "B":
+        if 0 < value < 1e8:
+            return f"{value / 1e6:.0f} MB"
         most = f" of {reading.limit / 1e9:.1f}" if reading.limit else ""
         return f"{value / 1e9:.1f}{most} GB"
     if reading.unit == "%":
@@ -68,7 +71,7 @@ def plots(samples: Sequence[Sample], limits: Mapping[str, float]) -> list[Plot]:
         return []
     first = _beginning(samples)
     found = []
-    for title, wanted, divisor in _PLOTS:
+    for title, wanted, divisor, held in _PLOTS:
         keys = [reading for reading in samples[-1].shown() if reading.key.partition("#")[0] in wanted]
         keys.sort(key=lambda reading: wanted.index(reading.key.partition("#")[0]))
         lines = []
@@ -82,7 +85,7 @@ def plots(samples: Sequence[Sample], limits: Mapping[str, float]) -> list[Plot]:
             if bound is not None:
                 most[bound] = Limit("≤", round(bound / divisor, 1))
         if lines:
-            found.append(Plot(title, tuple(lines), tuple(most.values()), _end(samples, first)))
+            found.append(Plot(title, tuple(lines), tuple(most.values()), _end(samples, first), held=held))
     return found
 
 

@@ -59,6 +59,7 @@ class Plot:
     limits: tuple[Limit, ...] = ()
     end: float = 0.0  # where the x axis ends; 0 means at the last point
     log: bool = False  # spans orders of magnitude by nature: a logarithmic y axis unless asked otherwise
+    held: tuple[float, ...] = ()  # values that the y axis reaches in any case
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,9 @@ def draw(plot: Plot, look: Look, width: int, height: int, view: View = View(), *
         words = "no values here" if view.window else "no values yet"
         frame.put(max(0, (width - 12) // 2), 1 + (height - 2) // 2, words, "empty")
         return frame
-    scale = Scale.of(values, [limit.value for limit in plot.limits], rows=height - 2, log=look.log != plot.log)
+    scale = Scale.of(
+        [*values, *plot.held], [limit.value for limit in plot.limits], rows=height - 2, log=look.log != plot.log
+    )
     gutter = _gutter(plot, scale)
     axis = Axis(*window, Field.dots(width - gutter, ascii))
     frame.left, frame.axis = gutter, axis
