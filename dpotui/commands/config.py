@@ -60,7 +60,7 @@ def _row(draft: Draft, key: str) -> Row:
     """
     path = parse_path(key)
     for row in rows(draft.model, draft.value):
-        if row.path == path and row.role in ("field", "unknown"):
+        if row.dotted == key.strip() and row.role in ("field", "unknown"):
             return row
     # What may yet come: a section under a new name, or one that is not set.
     field = field_at(draft.model, path)

@@ -171,7 +171,8 @@ class ConfigScreen(ConfigPanes):
                 raise UserError(f"{name} is there already")
             draft.set(path, section)
             self._show_all()
-            self.query_one(Form).select(".".join(path))
+            # What must be given is asked for first.
+            self.query_one(Form).select(".".join([*path, *list(section)[:1]]))
 
         self.app.push_screen(Ask(f"Add to {row.dotted}", "", [Field("name")], submit))
 

@@ -363,7 +363,8 @@ class ConfigPanes(ModeScreen):
             return
         from core.config.draft import differences
 
-        changed = len(differences(draft.model, draft.value, draft.original)) if draft.changed else 0
+        every = differences(draft.model, draft.value, draft.original) if draft.changed else []
+        changed = sum(draft.is_changed(one.path) for one in every)
         wrong = len(draft.problems)
         state: list[Span] = [(name, "title"), (draft.kind, "")]
         if wrong:

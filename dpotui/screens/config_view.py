@@ -51,7 +51,7 @@ def errors_of(draft: Draft, found: Sequence[tuple[Any, str]]) -> dict[str, str]:
     for path, words in found:
         dotted = ".".join(draft.row_of(path, places))
         # What a section lacks is said with the key that is missing.
-        if len(path) > len(draft.row_of(path, places)):
+        if len(path) > len(draft.row_of(path, places)) and path[-1] != "[key]":
             words = f"{path[-1]}: {words}"
         told.setdefault(dotted, words)
     return told
@@ -161,9 +161,17 @@ def choices_of(row: Row) -> tuple[str, ...]:
 
 
 def added(draft: Draft, row: Row, name: str = "") -> tuple[tuple[str, ...], dict[str, Any]]:
-    """A new section and where it stands: one that may be there, or one under a name."""
+    """A new section and where it stands: one that may be there, or one under a name.
+
+    Raises:
+        UserError: that is no name.
+    """
     path = (*row.path, name) if name else row.path
-    return path, first_value(draft.model, path)
+    section = first_value(draft.model, path)
+    for where, words in problems(draft.model, with_value(draft.value, path, section)):
+        if where[-1] == "[key]":
+            raise UserError(words)
+    return path, section
 
 
 def brief(draft: Draft, row: Row | None, error: str, width: int) -> list[tuple[str, str]]:

@@ -165,8 +165,12 @@ async def test_judges_are_added_and_taken_out(empty: Scene) -> None:
         await pilot.pause()
         await pilot.press("enter")
         await scene.until(pilot, lambda: isinstance(app.screen, Ask))
-        await pilot.press(*"second", "enter")
+        await pilot.press(*"no name", "enter")
+        await pilot.pause()
+        assert "'no name' is no name" in scene.prose(app)
+        await pilot.press("ctrl+u", *"second", "enter")
         await scene.until(pilot, lambda: "second" in draft_of(pilot).value["judges"])
+        assert form.key == "judges.second.model"
         assert "judges.second.model" in [".".join(map(str, path)) for path, _ in draft_of(pilot).problems]
         await write(pilot, "judges.second.model", "checkpoints/reward_model")
         assert draft_of(pilot).problems == []
