@@ -129,8 +129,10 @@ class ConfigScreen(ConfigPanes):
         choice = config_view.next_choice(draft, row)
         if row.role in ("names", "absent"):
             self._add(row)
+        elif row.role == "unknown":
+            self.bench.say("no such configuration has this key: x takes it out")
         elif row.role != "field":
-            self.bench.say("a key of no such configuration: x takes it out" if row.role == "unknown" else "a section")
+            self.query_one(Form).action_move(1)  # a heading: on to what it is of
         elif isinstance(choice, bool) or (event.how == "cycle" and choice is not MISSING):
             draft.set(row.path, choice)
             self._show_all()

@@ -138,7 +138,10 @@ class Form(Lines, can_focus=True):
         key = self.key
         self._rows, self._empty, self._brief = tuple(rows), empty, tuple(brief)
         found = next((i for i, row in enumerate(rows) if row.key == key), None)
-        self._cursor = found if found is not None else max(0, min(self._cursor, len(rows) - 1))
+        if found is None:
+            # A heading that was kept for what stands below it is not what one looks for.
+            found = next((i for i, row in enumerate(rows) if not row.heading), 0)
+        self._cursor = found
         self._longest = max((2 * row.depth + cell_len(row.label) for row in rows if not row.heading), default=0)
         self._see_cursor()
         self.show(len(self._rows))
