@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import threading
+import time
 from typing import Any
 
 from core.monitor.programs import reason_of
@@ -104,6 +105,8 @@ class Macmon:
 
     def __init__(self, program: str, interval: float) -> None:
         self._newest: str | None = None
+        self._at = 0.0  # when it said that
+        self._silence = 3 * interval + 1  # after which that is of another time
         self._process: subprocess.Popen[bytes] | None = None
         self._why = "macmon said nothing yet"
         try:
@@ -121,7 +124,7 @@ class Macmon:
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            self._newest = line.decode("utf-8", "replace")
+            self._newest, self._at = line.decode("utf-8", "replace"), time.monotonic()
         self._newest, self._why = None, f"macmon ended with status {process.wait()}"
 
     @property
@@ -130,11 +133,12 @@ class Macmon:
         return self._process is not None and self._process.poll() is None and self._newest is None
 
     def read(self) -> list[Reading]:
-        line = self._newest
-        if line is not None:
+        line, silent = self._newest, time.monotonic() - self._at
+        if line is not None and silent <= self._silence:
             return parse_macmon(line)
+        why = self._why if line is None else f"macmon said nothing for {silent:.0f} s"
         keys = ("gpu", "gpu.temperature", "cpu.temperature", "gpu.power", "cpu.power", "power")
-        return [absent(key, "macmon", self._why) for key in keys]
+        return [absent(key, "macmon", why) for key in keys]
 
     def close(self) -> None:
         process = self._process

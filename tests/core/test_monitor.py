@@ -231,6 +231,8 @@ def test_macmon_is_a_child_only_as_long_as_it_is_wanted(tmp_path: Path) -> None:
     assert source.waiting and "nothing yet" in source.read()[0].reason
     _until(lambda: not source.waiting)
     assert _by_key(source.read())["gpu"].value == 9.0
+    source._at -= 60  # what it said is of another time
+    assert not any(one.present for one in source.read()) and "nothing for 60 s" in source.read()[0].reason
     child = source._process
     assert child is not None and child.poll() is None
     source.close()
