@@ -66,7 +66,8 @@ def _unread() -> list[Reading]:
     """Why a value is not there of which no source of this machine speaks."""
     if sys.platform == "darwin":
         why = "'brew install macmon' reads it, without root"
-        return [absent(key, "", why) for key in ("gpu.temperature", "cpu.temperature", "gpu.power", "power")]
+        keys = ("gpu.temperature", "cpu.temperature", "gpu.power", "cpu.power", "power")
+        return [absent(key, "", why) for key in keys]
     return [absent(key, "", "no nvidia-smi here") for key in ("gpu", "gpu.memory")]
 
 

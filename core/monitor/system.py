@@ -26,7 +26,7 @@ class Psutil:
         readings = [
             Reading("cpu", sum(cores) / max(1, len(cores)), "%", "psutil", limit=100.0, parts=cores),
             Reading("memory", float(memory.total - memory.available), "B", "psutil", limit=float(memory.total)),
-            self._temperature(),
+            *self._temperature(),
         ]
         try:
             swap = psutil.swap_memory()
@@ -35,10 +35,11 @@ class Psutil:
             readings.append(absent("swap", "psutil", "psutil cannot read it here"))
         return readings + self._battery()
 
-    def _temperature(self) -> Reading:
+    def _temperature(self) -> list[Reading]:
+        """Nothing where psutil has no such function: macOS tells it to others."""
         ask: Callable[[], dict[str, list[Any]]] | None = getattr(psutil, "sensors_temperatures", None)
         if ask is None:
-            return absent("cpu.temperature", "psutil", "psutil reads no temperatures on this system")
+            return []
         try:
             found = ask()
         except (OSError, RuntimeError, ValueError):
@@ -47,8 +48,8 @@ class Psutil:
             heats = [within(sensor.current, 1, 150) for sensor in found.get(name, ())]
             measured = [heat for heat in heats if heat is not None]
             if measured:
-                return Reading("cpu.temperature", max(measured), "°C", f"psutil, {name}")
-        return absent("cpu.temperature", "psutil", "the system shows no sensor of the processor")
+                return [Reading("cpu.temperature", max(measured), "°C", f"psutil, {name}")]
+        return [absent("cpu.temperature", "psutil", "the system shows no sensor of the processor")]
 
     def _battery(self) -> list[Reading]:
         """Nothing where there is none: most machines that train have no battery."""
