@@ -101,6 +101,7 @@ class PickRun(ModalScreen[Picked | None]):
     @on(Input.Changed)
     def _typed(self) -> None:
         self._fill()
+        self.query_one(Table).action_move(-len(self._runs))
 
     @on(Input.Submitted)
     def _found(self) -> None:

@@ -75,6 +75,7 @@ class Charts(Lines, can_focus=True):
         self._look = Look()
         self._window = Window()
         self._cursor: float | None = None
+        self._asked = 0.0  # when another part was asked for
         self._drawn = 0.0  # when it was drawn last
         self._next: Timer | None = None  # when it is drawn next, where points came since
         self._chosen = 0
@@ -95,7 +96,9 @@ class Charts(Lines, can_focus=True):
         other = of != self._of
         if other:
             self._of, self._window, self._cursor = of, Window(), None
-        same = not other and (len(plots), tuple(notes)) == (len(self._plots), self._notes)
+        # A key was answered with what there was: what it asked for is drawn when it comes.
+        same = not other and time.monotonic() - self._asked > _CALM
+        same = same and tuple(notes) == self._notes and _lines(plots) == _lines(self._plots)
         self._plots, self._empty, self._notes = list(plots), empty, tuple(notes)
         self._chosen = min(self._chosen, max(0, len(plots) - 1))
         if not (same and self._plots):
@@ -194,14 +197,15 @@ class Charts(Lines, can_focus=True):
             return []
         read = readings(plot, self._look, axis, self._cursor)
         rows: list[list[Span]] = []
+        named = min(20, width // 6)
         for each in read:
             mark = each.line.tag or each.line.mark or " "
             label = f"{mark} {each.line.label or plot.title}"
             rows.append(
                 [
-                    (f" {label[:2]}{one_line(label[2:], 20):20} ", each.role),
+                    (f" {label[:2]}{one_line(label[2:], named):{named}} ", each.role),
                     (f"{each.mean:>11.6g}  ", "title"),
-                    (one_line(self._range(each), max(1, width - 39)), "dim"),
+                    (one_line(self._range(each), max(1, width - named - 18)), "dim"),
                 ]
             )
         words = f"{plot.title} at step {_steps(read[0]) if read else f'{self._cursor:.0f}'}"
@@ -295,6 +299,7 @@ class Charts(Lines, can_focus=True):
         self._window = self._window.reaching(self._cursor, self._newest)
 
     def _looked(self) -> None:
+        self._asked = time.monotonic()
         self.show()
         self.refresh_bindings()
         self.post_message(self.Moved())
@@ -307,6 +312,10 @@ class Charts(Lines, can_focus=True):
     def _change(self, look: Look) -> None:
         self._look = look
         self.show()
+
+
+def _lines(plots: Sequence[Plot]) -> list[tuple[str, tuple[str, ...]]]:
+    return [(plot.title, tuple(line.label for line in plot.lines)) for plot in plots]
 
 
 def _steps(reading: Reading) -> str:

@@ -138,5 +138,13 @@ def _newest(watched: Watched, width: int) -> list[str]:
             continue
         points = watched.series.get(name, ())
         if points and (watched.run.state in ("running", "paused") or not unit):
-            found.append(f"{label} {say.number(points[-1].mean)}{unit}".strip())
+            value = points[-1].mean
+            # Three digits of what is told for its size alone.
+            found.append(
+                f"{label} {say.number(value)}{unit}".strip()
+                if label
+                else f"{value:.0f}{unit}"
+                if value >= 100
+                else f"{value:.3g}{unit}"
+            )
     return found
