@@ -39,6 +39,7 @@ from dpotui.live import Closer, Poller, Probe, Snapshot, probe_engine
 from dpotui.notices import notices
 from dpotui.paint import Painted, Painter
 from dpotui.palette import WorkbenchCommands
+from dpotui.screens.dialogs import Confirm
 from dpotui.screens.gates import GatesScreen
 from dpotui.screens.hardware import HardwareScreen
 from dpotui.screens.jump import Jump, Target, targets
@@ -281,7 +282,14 @@ class Workbench(App[None]):
         self.push_screen(keys_screen(self.screen.active_bindings.values()))
 
     def action_leave(self) -> None:
-        self.exit()
+        stacks = self._screen_stacks.values()
+        unsaved = "\n".join(screen.unsaved() for (screen, *_) in stacks if isinstance(screen, ModeScreen)).strip()
+        if not unsaved:
+            self.exit()
+        elif not isinstance(self.screen, Confirm):
+            self.push_screen(
+                Confirm("Leave", f"{unsaved}\nLeave all the same?"), lambda yes: self.exit() if yes else None
+            )
 
     # The poll
 

@@ -71,6 +71,7 @@ class ConfigScreen(ConfigPanes):
     def _find(self, event: FindBar.Changed) -> None:
         self._text = event.text.strip()
         self._fill_form()
+        self._fill_head()
 
     def action_find(self) -> None:
         self.pane = "form"
@@ -93,7 +94,7 @@ class ConfigScreen(ConfigPanes):
             return
         from dpotui.screens import config_view
 
-        self._text, self._only = "", False
+        self._find_nothing()
         self._fill_form()
         form = self.query_one(Form)
         keys = [row.key for row in config_view.form_rows(draft, "", False)]

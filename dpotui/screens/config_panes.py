@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.widget import Widget
+from textual.widgets import Input
 
 from core.errors import UserError
 from core.store import open_store, runs
@@ -19,6 +20,7 @@ from dpotui.roles import Span
 from dpotui.screens.forecast import Prospect, prospect
 from dpotui.screens.mode import ModeScreen
 from dpotui.widgets.card import Card, Entry
+from dpotui.widgets.find import FindBar
 from dpotui.widgets.form import Form
 from dpotui.widgets.lines import Lines
 from dpotui.widgets.listing import Line, Listing
@@ -108,9 +110,11 @@ class ConfigPanes(ModeScreen):
         self._fill_head()
 
     def narrowed(self) -> str:
-        return " · ".join(
-            [f"'{self._text}'" * bool(self._text)] * bool(self._text) + ["only what was changed"] * self._only
-        )
+        return " · ".join([f"'{self._text}'"] * bool(self._text) + ["only what was changed"] * self._only)
+
+    def unsaved(self) -> str:
+        names = [self.bench.workspace.relative(path) for path, draft in self._drafts.items() if draft.changed]
+        return f"{', '.join(names)}: changed and not written" if names else ""
 
     @property
     def draft(self) -> Draft | None:
@@ -175,6 +179,8 @@ class ConfigPanes(ModeScreen):
         except UserError as error:
             self.bench.say(str(error), "error")
             config = None
+        if path != self._path:
+            self._find_nothing()
         self._path = path
         draft = self.draft
         if draft is not None and config:
@@ -184,6 +190,13 @@ class ConfigPanes(ModeScreen):
             self.query_one("#files", Table).select(str(path))
         if run is not None:
             self.pane = "form"
+
+    def _find_nothing(self) -> None:
+        """Show all keys: what was looked for is of another file."""
+        self._text, self._only = "", False
+        field = self.query_one(FindBar).query_one(Input)
+        with field.prevent(Input.Changed):
+            field.value = ""
 
     def _load(self, path: Path, run: str | None) -> dict[str, Any] | None:
         """Read a file; the values of a run where they are wanted."""
@@ -373,6 +386,8 @@ class ConfigPanes(ModeScreen):
             state.append((f"* {changed or 'some'} changed, not written", "accent"))
         if not wrong and not draft.changed:
             state.append(("as in the file", "dim"))
+        if self.narrowed():
+            state.append((f"shown: {self.narrowed()}", "dim"))
         head.fill(state, *self._prospect.spans())
 
     @work(exclusive=True, group="reckon", exit_on_error=False)

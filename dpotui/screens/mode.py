@@ -107,6 +107,10 @@ class ModeScreen(Screen[None]):
         """What is wanted of that run beyond its own series."""
         return Closer()
 
+    def unsaved(self) -> str:
+        """What would be lost if one left now, in a sentence."""
+        return ""
+
     def narrowed(self) -> str:
         """What the list is narrowed to, in words."""
         return ""

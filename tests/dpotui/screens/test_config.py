@@ -287,6 +287,21 @@ async def test_find_shows_keys_with_these_words(empty: Scene) -> None:
         ]
 
 
+async def test_what_is_not_written_is_not_lost_by_one_key(empty: Scene) -> None:
+    app = scene.bench(empty.workspace)
+    async with app.run_test(size=SIZES["narrow"]) as pilot:
+        await config(pilot)
+        await write(pilot, "training.beta", "0.2")
+        await pilot.press("1", "q")
+        await scene.until(pilot, lambda: isinstance(app.screen, Confirm))
+        assert "configs/dpo_config.yaml: changed and not written" in scene.prose(app)
+        await pilot.press("n")
+        await pilot.press("6")
+        assert draft_of(pilot).changed
+        await pilot.press("u", "q")
+        await scene.until(pilot, lambda: not app.is_running or app._exit)
+
+
 def _hostile(workspace: Any) -> None:
     path = workspace.configs / "dpo_config.yaml"
     text = path.read_text()
