@@ -45,6 +45,7 @@ class ItemSieve:
         known = self._words.get(item.id)
         if known is None or known[0] != said:
             rest = (item.id, *item.facts, state.note or "", state.by or "", str(said[3] or ""))
-            known = said, "\n".join((filled(item, state.values), *rest)).casefold()
+            words = filled(item, state.values) if any(state.values) else item.text
+            known = said, "\n".join((words, *rest)).casefold()
             self._words[item.id] = known
         return known[1]

@@ -45,6 +45,8 @@ class Window:
             return
         self.cut = self.cut or gap
         if not self.cut:
+            # A page that was read may have been ahead of the picture.
+            last = max(last, self.last)
             self.lines += self._fitting(line for line in tail if line.id > last)
             # Where the end is followed nothing far above it is looked at.
             self._trim(front=following, most=PAGE if following else MOST)

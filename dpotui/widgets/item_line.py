@@ -85,12 +85,12 @@ def _counts(item: Item, state: ItemState, width: int) -> list[Span]:
 
 
 def _said(item: Item, state: ItemState, width: int, now: float) -> list[Span]:
-    """Remarks, verdict, who said it and when. Where nothing was said the words have the room."""
+    """Remarks, verdict, who said it and when. Where nothing was said and room is short the words have it."""
     remarks = _remarks(state) if width >= _REMARKS else ""
     spans: list[Span] = [(remarks, "dim")] if remarks else []
     verdict = "OVERRIDE" if state.override else state.verdict or ""
     by = _source(state)
-    if not verdict and not by:
+    if not verdict and not by and width < _TARGET:
         return spans
     wide = width >= _BY
     if verdict or wide:

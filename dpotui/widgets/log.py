@@ -100,20 +100,29 @@ class Log(Lines, can_focus=True):
     async def _bring(self, way: int) -> None:
         """Read a page before the first line that is held, or behind the last."""
         held, wanted, sieve = self._held, self._wanted, self._sieve
+        first, last = held.first, held.last
         try:
             if way < 0:
-                page = await asyncio.to_thread(self._pages.older, sieve, held.first, PAGE)
+                page = await asyncio.to_thread(self._pages.older, sieve, first, PAGE)
             else:
-                page = await asyncio.to_thread(self._pages.newer, sieve, held.last, PAGE)
+                page = await asyncio.to_thread(self._pages.newer, sieve, last, PAGE)
         except (UserError, sqlite3.Error, OSError) as error:
-            # It is not asked for again before something else is looked at.
-            held.begun, held.cut = True, False
             self._failed(error)
+            # It is not asked for again before something else is looked at.
+            if way < 0:
+                held.begun = True
+            else:
+                self._to_tail()
             return
-        if wanted == self._wanted:
-            self._waiting = False
-            (held.add_older if way < 0 else held.add_newer)(page)
-            self._lay_out()
+        if wanted != self._wanted:
+            return
+        self._waiting = False
+        # Meanwhile lines may have been let go, beside which these would leave a hole.
+        if way < 0 and held.first == first:
+            held.add_older(page)
+        elif way > 0 and held.last == last:
+            held.add_newer(page)
+        self._lay_out()
 
     @work(group="log", exit_on_error=False)
     async def _show_around(self, id_: int) -> None:

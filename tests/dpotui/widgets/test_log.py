@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from textual.app import App, ComposeResult
 
+from core.errors import UserError
 from core.store import Database, open_store, runs, transaction
 from core.store.log import Line, lines
 from core.workspace import Workspace, create_workspace
@@ -303,3 +304,42 @@ def test_a_picture_that_does_not_reach_to_the_last_one_leaves_no_hole(room: Room
     window.add_newer(page)
     assert not window.cut
     assert [line.id for line in window.lines] == list(range(6, 31))
+
+
+def test_what_was_read_ahead_of_the_picture_is_not_shown_twice(room: Room) -> None:
+    room.many(10)
+    window = Window()
+    window.run, window.tail = room.run, tuple(room.tail(5))
+    window.to_tail()
+    room.many(3)
+    window.put([], LogPages(room.workspace).newer(Sieve(room.run), 0, PAGE))
+    window.grow(room.tail(8), following=False)
+    assert [line.id for line in window.lines] == list(range(1, 14))
+
+
+def test_no_more_than_a_page_is_held_where_the_end_is_followed(room: Room) -> None:
+    window = Window()
+    window.run = room.run
+    for _ in range(6):
+        room.many(PAGE // 2)
+        window.grow(room.tail(), following=True)
+        assert len(window.lines) <= PAGE
+    assert window.lines[-1].text == f"line {PAGE // 2}"
+
+
+async def test_a_log_that_cannot_be_read_is_told_once_and_what_is_there_stays(room: Room) -> None:
+    room.many(20)
+
+    class Broken(LogPages):
+        def older(self, sieve: Sieve, before: int | None, limit: int) -> list[Line]:
+            raise UserError("runs.db cannot be read")
+
+    app = Screen(room)
+    async with app.run_test(size=(60, 40)) as pilot:
+        app.log_._pages = Broken(room.workspace)
+        app.renew()
+        await until(pilot, lambda: [notice.message for notice in app._notifications] == ["runs.db cannot be read"])
+        room.write("and on it goes")
+        app.renew()
+        await until(pilot, lambda: any("and on it goes" in row for row in seen(app)))
+        assert len(app._notifications) == 1
