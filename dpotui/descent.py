@@ -18,10 +18,11 @@ _WAITED = {"parent": "its parent: it waited for its end", "child": "a child: it 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`run` is the one that it is of; without one it is a title or a file."""
+    """`run` is the one that it is of; without one it is a title or a file. `own`: the run whose lineage this is."""
 
     run: str | None
     spans: tuple[Span, ...]
+    own: bool = False
 
     @property
     def text(self) -> str:
@@ -40,7 +41,7 @@ def lines(found: Lineage, run: Run) -> list[Line]:
         *_nodes(found.above),
         *([] if found.above else [Line(None, (("  nothing that was recorded", "dim"),))]),
         _BLANK,
-        Line(run.id, ((run.id, "title"), (f"  {run.state}", STATES[run.state]), (name, ""))),
+        Line(run.id, ((run.id, "title"), (f"  {run.state}", STATES[run.state]), (name, "")), own=True),
         *writes,
         _BLANK,
         Line(None, (("used by", "title"),)),

@@ -36,7 +36,7 @@ from dpotui.widgets.table import Row, Table
 _NOTHING = "no runs yet\n\ng starts one; so does 2 Stage, on the stage it belongs to"
 _NO_RUN = "no run is chosen"
 # What comes within this time is waited for: the list is then painted once, as it is.
-_SOON, _FIRST = 0.03, 0.3
+_SOON, _FIRST = 0.015, 0.1
 # Lineage follows the cursor when it rests.
 _REST = 0.15
 
@@ -79,7 +79,8 @@ class RunsScreen(OrdersRuns):
         self._folded: frozenset[str] = frozenset()
         self._marked: dict[str, None] = {}
         self._last: str | None = None  # the run that the cursor stood on last
-        self._traced: str | None = None
+        self._traced: tuple[object, ...] = ()
+        self._tracing = False
 
     def head(self) -> Iterable[Widget]:
         return (RunsHead(),)
@@ -108,6 +109,11 @@ class RunsScreen(OrdersRuns):
     def on_unmount(self) -> None:
         if self._desk is not None:
             self._desk.close()
+
+    @property
+    def looking(self) -> bool:
+        """Whether something is still being read."""
+        return self._seen is None or self._tracing
 
     # What is in hand
 
@@ -363,7 +369,8 @@ class RunsScreen(OrdersRuns):
 
         ids = list(self._marked)
         if not FEWEST <= len(ids) <= MOST:
-            self.bench.say(f"{FEWEST} to {MOST} runs are compared, {len(ids)} are marked: space marks", "warning")
+            marked = f"{len(ids)} {'is' if len(ids) == 1 else 'are'} marked"
+            self.bench.say(f"{FEWEST} to {MOST} runs are compared, {marked}: space marks", "warning")
             return
         self.app.push_screen(CompareScreen(ids))
 
@@ -390,14 +397,19 @@ class RunsScreen(OrdersRuns):
 
     def _trace(self) -> None:
         """Where the run under the cursor comes from, where that can be seen."""
-        if self.wide or self.pane == "lineage":
-            key = self.listed.key
-            if key is None:
-                self._traced = None
-                self.query_one(Descent).fill_lines([], _NO_RUN)
-            elif key != self._traced:
-                self._traced = key
-                self._trace_later(key)
+        snapshot, key = self.bench.snapshot, self.listed.key
+        if snapshot is None or not (self.wide or self.pane == "lineage"):
+            return
+        if key is None:
+            self._traced, self._tracing = (), False
+            self.query_one(Descent).fill_lines([], _NO_RUN)
+            return
+        run, live = snapshot.run(key), snapshot.live
+        # What a run reads is known when it starts, what reads it when that one does.
+        traced = (key, run.state if run is not None else "", snapshot.total_runs, live.id if live is not None else "")
+        if traced != self._traced:
+            self._traced, self._tracing = traced, True
+            self._trace_later(key)
 
     @work(exclusive=True, group="lineage", exit_on_error=False)
     async def _trace_later(self, key: str) -> None:
@@ -405,9 +417,11 @@ class RunsScreen(OrdersRuns):
         try:
             found, run = await asyncio.wrap_future(self.desk.submit(self.desk.lineage, key))
         except UserError as error:
+            self._tracing = False
             self.query_one(Descent).fill_lines([], str(error))
             return
-        self.query_one(Descent).fill_lines(descent.lines(found, run), _NO_RUN)
+        self._tracing = False
+        self.query_one(Descent).fill_lines(descent.lines(found, run), _NO_RUN, key)
 
     async def action_open(self) -> None:
         """See the run on the screen of its stage."""

@@ -18,15 +18,21 @@ class Descent(Table):
     def __init__(self, empty: str) -> None:
         super().__init__((Column(""),), empty)
         self._lines: tuple[Line, ...] = ()
+        self._of = ""
 
     @property
     def run(self) -> str | None:
         """The run under the cursor."""
         return self._lines[int(self.key)].run if self.key is not None else None
 
-    def fill_lines(self, lines: Sequence[Line], empty: str) -> None:
+    def fill_lines(self, lines: Sequence[Line], empty: str, of: str = "") -> None:
+        """The lineage of a run; of another one the cursor begins on that run itself."""
         self._lines = tuple(lines)
         self.fill([Row(str(y) if line.run else None, ((line.text, ""),)) for y, line in enumerate(lines)], empty)
+        if of != self._of:
+            self._of = of
+            self.top = 0
+            self.select(str(next((y for y, line in enumerate(lines) if line.own), 0)))
 
     def row(self, y: int, width: int) -> Sequence[Span]:
         if not self._lines:

@@ -198,6 +198,8 @@ async def settled(pilot: Pilot[None]) -> Workbench:
         snapshot = app.snapshot
         if snapshot is None or not snapshot.judged:
             continue
+        if getattr(app.mode_screen, "looking", False):  # a list or a tree that a thread still reads
+            continue
         wanted = app.mode_screen.run_watched(snapshot)
         if wanted is None or (snapshot.watched is not None and snapshot.watched.run.id == wanted):
             await pilot.pause()
