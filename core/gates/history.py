@@ -92,16 +92,15 @@ def record(db: Database, results: Iterable[GateResult], now: float | None = None
 
 
 def _changed(db: Database, results: Iterable[GateResult]) -> list[GateResult]:
-    rows = db.execute(
-        "SELECT stage, gate, verdict, fact, threshold, op FROM verdicts"
-        " WHERE id IN (SELECT max(id) FROM verdicts GROUP BY gate, stage)"
-    )
-    last = {(stage, gate): tuple(rest) for stage, gate, *rest in rows}
     on = {run.id for run in runs.listing(db, states=runs.LIVE)}
     changed = []
     for result in results:
         gate = result.gate
-        before = last.get((gate.stage, gate.name))
+        # A gate at a time, by the index: a workspace of years has hundreds of thousands of verdicts.
+        before = db.execute(
+            "SELECT verdict, fact, threshold, op FROM verdicts WHERE gate = ? AND stage = ? ORDER BY id DESC LIMIT 1",
+            [gate.name, gate.stage],
+        ).fetchone()
         if before == (result.verdict, result.fact, gate.threshold, gate.op) or result.run in on:
             continue
         if before is not None or result.fact is not None or result.verdict != "UNKNOWN":
