@@ -277,7 +277,7 @@ def _step(
     state: TrainerState,
     context: Context,
     *,
-    measure: bool,
+    measure: bool = False,
 ) -> int:
     """One update: the sum of the gradients of all examples in the micro-batches, divided by their number.
 
