@@ -14,6 +14,8 @@ from pathlib import Path
 from tests.benchmarks import machine
 from tests.benchmarks.document import document, load
 from tests.benchmarks.environments import ROOT
+from tests.benchmarks.line.page import load as load_line
+from tests.benchmarks.line.page import page
 from tests.benchmarks.runner import Place, measure
 from tests.benchmarks.specs import PROGRAMS, profile
 
@@ -46,7 +48,8 @@ def main() -> None:
         )
         measurements = [m for m in profile(arguments.profile) if re.search(arguments.only, m.name)]
         measure(place, measurements, arguments.programs, arguments.rounds, arguments.disturbed)
-    text = document(load(results), machine.commit())
+    line = page(load_line(arguments.cache / "results" / "line"))
+    text = document(load(results), machine.commit(), line)
     # A hurried measurement does not replace a thorough one.
     default = arguments.cache if quick else ROOT / "docs"
     path = arguments.output or default / "BENCHMARKS.md"

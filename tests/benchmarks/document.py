@@ -92,12 +92,12 @@ def _sort(record: dict[str, Any]) -> tuple[Any, ...]:
     return json.dumps(size, sort_keys=True), record["model"], record["data"], record["code"], str(record["settings"])
 
 
-def document(machines: dict[str, list[dict[str, Any]]], commit: str) -> str:
-    """The whole document; `commit` is the one it was written at."""
+def document(machines: dict[str, list[dict[str, Any]]], commit: str, line: str = "Not measured yet.") -> str:
+    """The whole document; `commit` is the one it was written at, `line` its part on the terminal."""
     parts = [part for records in machines.values() for part in _machine(records)]
     said = "\n\n".join(parts) or "Nothing has been measured yet."
     template = Template((Path(__file__).parent / "template.md").read_text("utf-8"))
-    return template.substitute(TRAINING, machines=said, side=SIDE, commit=commit)
+    return template.substitute(TRAINING, machines=said, side=SIDE, commit=commit, line=line)
 
 
 def _machine(records: list[dict[str, Any]]) -> list[str]:

@@ -155,9 +155,15 @@ def _huge(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     root = folder / "huge"
     workspace = create_workspace(root)
     with closing(open_store(workspace.database, create=True)) as db:
+        run = runs.create(db, "dpo", config={})
         with transaction(db):
-            for _ in range(arguments.runs - 1):
-                run = runs.create(db, "dpo", config={})
+            db.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+                " INSERT INTO runs (id, kind, name, state, config, seed, inputs, created)"
+                " SELECT printf('dpo-%03d', i), kind, name, 'finished', config, seed, inputs, created + i FROM runs, n",
+                [arguments.runs],
+            )
+        run = runs.get(db, f"dpo-{arguments.runs:03d}")
         for first in range(0, arguments.rows, 100_000):
             with transaction(db):
                 metrics.write(
