@@ -205,20 +205,20 @@ class Charts(Lines, can_focus=True):
                 [
                     (f" {label[:2]}{one_line(label[2:], named):{named}} ", each.role),
                     (f"{each.mean:>11.6g}  ", "title"),
-                    (one_line(self._range(each), max(1, width - named - 18)), "dim"),
+                    (one_line(self._range(each, told=each[2:4] == read[0][2:4]), max(1, width - named - 18)), "dim"),
                 ]
             )
         words = f"{plot.title} at step {_steps(read[0]) if read else f'{self._cursor:.0f}'}"
         return [[(" " + one_line(words, width - 1), "accent")], *rows]
 
-    def _range(self, reading: Reading) -> str:
-        """How far the values reach that are drawn there, their average, and where that is."""
+    def _range(self, reading: Reading, *, told: bool) -> str:
+        """How far the values reach that are drawn there, their average, and where that is, unless it is told."""
         words = []
         if reading.last > reading.first:
             words.append(f"{reading.low:.6g} to {reading.high:.6g}")
         if reading.line.smooth and self._look.smoothing:
             words.append(f"smoothed {reading.smoothed:.6g}")
-        return "  ".join([*words, f"step {_steps(reading)}"])
+        return "  ".join(words if told else [*words, f"step {_steps(reading)}"])
 
     # Keys
 
