@@ -55,8 +55,9 @@ def _measured(row: Measured, place: int) -> Span:
     if not fact.unit and fact.n is None and fact.low is None and fact.value in (0.0, 1.0):
         return ("yes" if fact.value else "no"), ""
     said = say.value(fact.value, fact.unit if fact.unit == "%" else "")
+    # What is cut on a narrow screen is the interval, never the word.
+    word = " best" if place in row.best else " close" if place in row.close else ""
+    interval = ""
     if fact.low is not None and fact.high is not None:
-        said += f" [{say.number(fact.low)}, {say.number(fact.high)}]"
-    if place in row.best:
-        return f"{said} best", "good"
-    return (f"{said} close", "") if place in row.close else (said, "")
+        interval = f" [{say.number(fact.low)}, {say.number(fact.high)}]"
+    return f"{said}{word}{interval}", "good" if place in row.best else ""

@@ -10,9 +10,11 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Size
 
 from dpotui.compared import Rows
+from dpotui.roles import Span
 from dpotui.widgets.table import Column, Row, Table
 
-_LEAST, _MOST, _NAME = 16, 34, 40
+_LEAST, _MOST = 16, 34  # of a run
+_SHORT, _NAME = 22, 40  # of what is compared
 
 
 class SideBySide(Table):
@@ -36,7 +38,7 @@ class SideBySide(Table):
     def prepare(self, size: Size) -> None:
         name, count = self._columns[0].width, len(self._columns) - 1
         # A long name gives way before the runs do.
-        name = min(name, max(12, size.width - 2 - 2 * (_LEAST + 1)))
+        name = min(name, max(_SHORT, size.width - 2 - count * (_LEAST + 1)))
         room = size.width - name - 2
         fits = self._fits = max(1, min(count, room // (_LEAST + 1)))
         width = min(_MOST, max(1, room // fits - 1))
@@ -48,6 +50,14 @@ class SideBySide(Table):
     def hidden(self) -> int:
         """Runs that there is no room for."""
         return max(0, len(self._columns) - 1 - self._fits)
+
+    def fixed(self, y: int, width: int) -> Sequence[Span]:
+        spans = list(super().fixed(y, width))
+        if self.hidden:
+            # In place of the title that names have none of.
+            name = self._widths[0]
+            spans[1:3] = [(f"← → {self.hidden} more".ljust(name)[:name], "key"), (" ", "")]
+        return spans
 
     def action_sideways(self, by: int) -> None:
         self._first = max(0, min(self._first + by, self.hidden))

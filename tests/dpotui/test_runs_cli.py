@@ -185,7 +185,7 @@ def test_comparing(inside: Shell, trained: str, db: Database) -> None:
     facts.record(db, Fact("dpo.kl_divergence", 0.2, "nats per token", run=other, low=0.18, high=0.22))
     said = inside.run("runs", "compare", trained, other)
     assert "training.beta  0.1      0.2" in said
-    assert "0.0800 [0.0700, 0.0900] best" in said
+    assert "0.0800 best [0.0700, 0.0900]" in said
     found = inside.json("runs", "compare", trained, other)
     assert found["config"] == {"training.beta": {trained: 0.1, other: 0.2}}
     assert found["facts"]["dpo.kl_divergence"]["best"] == [trained]

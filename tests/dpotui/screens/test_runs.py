@@ -235,6 +235,7 @@ async def test_eight_runs_are_reached_sideways(empty: Scene) -> None:
         await pilot.press(*["space"] * 8, "v")
         await scene.until(pilot, lambda: "dpo.kl_divergence" in scene.words(app))
         assert "dpo-00008" not in scene.words(app).splitlines()[1]
+        assert scene.words(app).splitlines()[1].startswith(" ← → 5 more")
         await pilot.press(*["right"] * 7)
         assert "dpo-00008" in scene.words(app).splitlines()[1]
         await pilot.press(*["left"] * 9)
