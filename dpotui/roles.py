@@ -42,7 +42,7 @@ _LOOKS = {
     "cursor-idle": Look(background="panel"),
     "bar": Look("primary"),
     "axis": Look("faint"),
-    "raw": Look("faint"),
+    "raw": Look("raw"),
     "limit": Look("warning"),
     "empty": Look("dim"),
     "line0": Look("primary"),
