@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,13 +134,11 @@ class Draft:
 
     def reload(self) -> None:
         """Read the file anew; what was changed here is changed in it too."""
-        changes = differences(self.model, self.value, self.original)
-        steps = self.value
+        changes = list(_changes(self.original, self.value))
         self._restart(read_source(self.source.path))
         value = self.value
-        for path, _, _ in changes:
-            here = value_at(steps, path)
-            value = without(value, path) if here is MISSING else with_value(value, path, here)
+        for path, new in changes:
+            value = without(value, path) if new is MISSING else with_value(value, path, new)
         self.change(value)
 
     def _restart(self, source: Source) -> None:
@@ -149,9 +148,25 @@ class Draft:
     def take(self, other: dict[str, Any]) -> None:
         """Take over the values of another configuration, such as that of a run; what is the same stays unwritten."""
         value = self.value
+        theirs = {row.path: row.role for row in rows(self.model, other)}
+        for row in list(rows(self.model, value)):
+            if (row.role == "name" and row.path not in theirs) or theirs.get(row.path) == "absent":
+                value = without(value, row.path)
         for path, _, there in differences(self.model, value, other):
             value = without(value, path) if there is None or there is MISSING else with_value(value, path, there)
         self.change(value)
+
+
+def _changes(
+    before: dict[str, Any], after: dict[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[KeyPath, Any]]:
+    """What is to be set, or with MISSING taken out, so that one becomes the other."""
+    for key in {**before, **after}:
+        old, new = before.get(key, MISSING), after.get(key, MISSING)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _changes(old, new, (*path, key))
+        elif (old is MISSING) != (new is MISSING) or (new is not MISSING and not same(old, new)):
+            yield (*path, key), new
 
 
 def differences(model: type[BaseModel], here: dict[str, Any], there: dict[str, Any]) -> list[Difference]:

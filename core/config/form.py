@@ -92,12 +92,25 @@ def default_at(model: type[BaseModel], value: object, path: KeyPath) -> Any:
     A section that is left out has defaults of its own, which need not be those of its keys.
     """
     for depth in range(1, len(path)):
-        field = field_at(model, path[:depth])
-        if field is not None and value_at(value, path[:depth]) is MISSING and not field.is_required():
-            instance = _default(field)
-            return value_at(instance.model_dump(mode="json"), path[depth:]) if isinstance(instance, Section) else None
+        if value_at(value, path[:depth]) is MISSING and (parent := model_at(model, path[: depth - 1])) is not None:
+            whole_section = _section_default(parent, str(path[depth - 1]))
+            if whole_section is not MISSING:
+                return value_at(whole_section, path[depth:])
     parent = model_at(model, path[:-1])
     return _defaults(parent).get(str(path[-1]), MISSING) if parent is not None else MISSING
+
+
+@cache
+def _section_default(model: type[BaseModel], name: str) -> Any:
+    """What a section that is left out comes to: None where nothing takes its place. MISSING where it must be given, or
+    is no section."""
+    field = model.model_fields.get(name)
+    if field is None or field.is_required():
+        return MISSING
+    found = _default(field)
+    if isinstance(found, Section):
+        return found.model_dump(mode="json")
+    return None if found is None and section(field) is not None else MISSING
 
 
 @cache

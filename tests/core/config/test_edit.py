@@ -237,6 +237,19 @@ def test_a_file_changed_by_another_program_is_not_overwritten(tmp_path: Path) ->
     assert not draft.changed
 
 
+def test_sections_that_were_taken_out_or_added_are_so_in_the_file_that_another_program_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "eval_config.yaml"
+    path.write_text(TEMPLATES["eval"])
+    draft = Draft(read_source(path), "eval")
+    draft.unset(("capability_benchmarks", "mmlu"))
+    draft.set(("capability_benchmarks", "mine"), {"file": "data/x.jsonl", "answer": "exact"})
+    path.write_text(TEMPLATES["eval"].replace("num_shots: 8", "num_shots: 4"))
+    draft.reload()
+    assert list(draft.value["capability_benchmarks"]) == ["humaneval", "gsm8k", "mine"]
+    assert draft.value["capability_benchmarks"]["gsm8k"]["num_shots"] == 4
+    assert not draft.problems
+
+
 def test_files_are_written_for_their_owner_alone_and_through_links(tmp_path: Path) -> None:
     path, link = tmp_path / "real.yaml", tmp_path / "link.yaml"
     path.write_bytes(b"\xef\xbb\xbfa: {b: 1}\r\n")
@@ -306,6 +319,29 @@ def test_the_values_of_a_run_are_changes_of_the_file(draft: Draft) -> None:
         "compute.dtype",
     ]
     assert differences(draft.model, draft.value, run) == []
+
+
+@pytest.mark.parametrize("kind", RUN_CONFIGS)
+def test_all_that_a_run_had_is_taken_over(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"{kind}_config.yaml"
+    path.write_text(TEMPLATES[kind])
+    draft = Draft(read_source(path), kind)
+    run = draft.model.model_validate(draft.value).model_dump(mode="json")
+    if kind == "judge":
+        draft.set(("judges", "second"), {"model": "m"})
+    if kind == "eval":
+        draft.set(("alignment_evaluation", "preference_validation", "judge"), {"model": "m"})
+    draft.set(("logging", "output_dir"), "outputs/other")
+    assert not draft.problems
+    draft.take(run)
+    assert not draft.problems
+    assert differences(draft.model, draft.value, run) == []
+    assert draft.model.model_validate(draft.value).model_dump(mode="json") == run
+    if kind == "eval":  # and what it had more than the file
+        run["alignment_evaluation"]["preference_validation"]["judge"] = {"kind": "reward", "model": "r"}
+        draft.take(run)
+        assert not draft.problems
+        assert "    judge:\n" in draft.text()
 
 
 @pytest.mark.parametrize(
