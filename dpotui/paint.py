@@ -10,6 +10,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from rich.cells import cell_len, split_graphemes
@@ -40,6 +42,31 @@ class Cell(NamedTuple):
 
 
 _UNKNOWN = Cell("\0", "")
+_text_of, _codes_of = itemgetter(0), itemgetter(1)
+
+# Characters of one cell that nothing is drawn upon: letters of the West, and what lines, bars and charts are made of.
+_SIMPLE = re.compile(
+    "[ -~\u00a1-\u00ac\u00ae-\u02ff\u2010-\u2027\u2190-\u21ff\u2200-\u22ff\u2500-\u25fc\u2800-\u28ff]*"
+)
+    "[ -~\u00a1-\u00ac\u00ae-\u02ff\u2010-\u2027\u2190-\u21ff\u2200-\u22ff\u2500-\u25fc\u2800-\u28ff]*"
+)
+
+
+class _Known(dict[str, Cell]):
+    """Cells of one style, made once: most of a screen is the same few hundred, and equal ones are the same one."""
+
+    def __init__(self, codes: str) -> None:
+        super().__init__()
+        self._codes = codes
+
+    def __missing__(self, text: str) -> Cell:
+        if len(self) > 4096:  # a page of Chinese
+            self.clear()
+        cell = self[text] = Cell(text, self._codes)
+        return cell
+
+
+_known = lru_cache(512)(_Known)
 
 
 class Painter:
@@ -63,40 +90,43 @@ class Painter:
         codes = ""
         for y, x, cells in self._changed(update):
             out.append(f"\x1b[{y + 1};{x + 1}H")
-            for cell in cells:
-                if cell.codes != codes:
-                    codes = cell.codes
+            for wanted, run in groupby(cells, _codes_of):
+                if wanted != codes:
+                    codes = wanted
                     out.append(f"\x1b[0;{codes}m" if codes else "\x1b[0m")
-                out.append(cell.text)
+                out.extend(map(_text_of, run))
         if codes:
             out.append("\x1b[0m")
         return "".join(out)
 
     def _changed(self, update: CompositorUpdate) -> Iterator[tuple[int, int, list[Cell]]]:
         for y, x, strip in _pieces(update):
-            new = list(self._cells(strip))
+            new, simple = self._cells(strip)
             old = self._rows.setdefault(y, [])
             if len(old) < x + len(new):
                 old.extend([_UNKNOWN] * (x + len(new) - len(old)))
-            for start, stop in _differences(old[x : x + len(new)], new):
+            for start, stop in _differences(old[x : x + len(new)], new, simple):
                 yield y, x + start, new[start:stop]
             old[x : x + len(new)] = new
 
-    def _cells(self, strip: Strip) -> Iterator[Cell]:
+    def _cells(self, strip: Strip) -> tuple[list[Cell], bool]:
+        """The cells of a strip, and whether each holds one plain character."""
+        made: list[Cell] = []
+        simple = True
         for text, style, control in strip:
             if control:
                 continue
-            codes = _codes(style, self._colours) if isinstance(style, Style) else ""
+            known = _known(_codes(style, self._colours) if isinstance(style, Style) else "")
             if not text.isascii() and self._ascii:
                 text = in_ascii(text)
-            if text.isascii() and text.isprintable():
-                for character in text:
-                    yield Cell(character, codes)
+            if _SIMPLE.fullmatch(text):
+                made.extend(map(known.__getitem__, text))
                 continue
+            simple = False
             for character, width in _graphemes(text):
-                yield Cell(character, codes)
-                for _ in range(width - 1):
-                    yield Cell("", codes)
+                made.append(known[character])
+                made.extend([known[""]] * (width - 1))
+        return made, simple
 
 
 class Painted(CompositorUpdate):
@@ -183,25 +213,29 @@ def _marks(character: str) -> bool:
     return unicodedata.category(character) in ("Mn", "Me") or "\u1161" <= character <= "\u11ff"
 
 
-def _differences(old: list[Cell], new: list[Cell]) -> Iterable[tuple[int, int]]:
+def _differences(old: list[Cell], new: list[Cell], simple: bool) -> Iterable[tuple[int, int]]:
     """Ranges of `new` to write. A wide character is written whole, and the range ends behind it."""
+    if new == old:
+        return
     ranges: list[list[int]] = []
-    for index, cell in enumerate(new):
-        if cell == old[index]:
+    for index, (cell, stood) in enumerate(zip(new, old, strict=True)):
+        if cell is stood or cell == stood:
             continue
         if ranges and index - ranges[-1][1] <= _BRIDGE:
             ranges[-1][1] = index + 1
         else:
             ranges.append([index, index + 1])
-    for bounds in ranges:
-        while bounds[0] > 0 and new[bounds[0]].text == "":
-            bounds[0] -= 1
-        while bounds[1] < len(new) and new[bounds[1]].text == "":
-            bounds[1] += 1
+    for start, stop in ranges:
+        if simple:
+            yield start, stop
+            continue
+        while start > 0 and new[start].text == "":
+            start -= 1
+        while stop < len(new) and new[stop].text == "":
+            stop += 1
         # Terminals disagree about the width of what is not plain: the cursor is set again behind it.
-        start = bounds[0]
-        for index in range(bounds[0], bounds[1]):
-            if index > start and (new[index - 1].text == "" or len(new[index - 1].text) > 1):
+        for index in range(start + 1, stop):
+            if new[index].text != "" and (new[index - 1].text == "" or len(new[index - 1].text) > 1):
                 yield start, index
                 start = index
-        yield start, bounds[1]
+        yield start, stop

@@ -6,6 +6,7 @@ import random
 import re
 
 import pyte
+from rich.cells import get_character_cell_size
 from rich.color import ColorSystem
 from rich.segment import Segment
 from rich.style import Style
@@ -13,7 +14,7 @@ from textual._compositor import LayoutUpdate
 from textual.geometry import Region
 from textual.strip import Strip
 
-from dpotui.paint import Painter
+from dpotui.paint import _SIMPLE, Painter
 
 WIDTH, HEIGHT = 40, 6
 STYLES = [Style.null(), Style.parse("bold red"), Style.parse("white on blue"), Style.parse("italic")]
@@ -93,3 +94,8 @@ def test_in_ascii_lines_are_drawn_otherwise_and_letters_are_not() -> None:
     painter, screen = Painter(ascii=True), pyte.Screen(WIDTH, HEIGHT)
     show(screen, painter.paint(update([plain("╭─ loss ≤0.1 ─╮ 漢字 β")])))
     assert "".join(screen.display[0]).split() == ["+-", "loss", "<0.1", "-+", "漢字", "b"]
+
+
+def test_what_counts_as_plain_takes_one_cell_in_any_terminal() -> None:
+    for character in filter(_SIMPLE.fullmatch, map(chr, range(0x20000))):
+        assert character.isprintable() and get_character_cell_size(character) == 1, hex(ord(character))
