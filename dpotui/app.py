@@ -326,6 +326,8 @@ class Workbench(App[None]):
             if bell:
                 self._alert(words)
         self._told = event.snapshot
+        if not self.screen_stack:  # the person is leaving
+            return
         self.mode_screen.refresh_all()
         if self._tour and event.snapshot.judged:
             self._tour = False
