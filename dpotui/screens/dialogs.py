@@ -49,6 +49,7 @@ class Field:
     label: str
     value: str = ""
     hint: str = ""
+    goes_on: bool = False  # what is typed goes on with what stands there, and does not take its place
 
 
 class Fields(ModalScreen[bool]):
@@ -61,6 +62,9 @@ class Fields(ModalScreen[bool]):
         if event.is_printable and event.character:
             event.stop()
             event.prevent_default()
+            if field.select_on_focus:
+                # It takes the place of what stands there, and is not to be replaced when the focus comes.
+                field.value, field.select_on_focus = "", False
             field.insert_text_at_cursor(event.character)
         else:
             await field._on_key(event)
@@ -91,14 +95,14 @@ class Ask(Fields):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
             box.border_title = Content(printable(self._title))
-            box.border_subtitle = "enter save · ^u clear · escape cancel"
+            clear = "^u clear · " if any(field.goes_on for field in self._fields) else ""
+            box.border_subtitle = f"enter save · {clear}escape cancel"
             if self._words:
                 yield text(self._words)
             for field in self._fields:
                 yield text(field.label, "label")
                 typed = Typed(field.value, field.hint)
-                # A letter goes on with what stands there and does not take its place.
-                typed.select_on_focus = False
+                typed.select_on_focus = not field.goes_on
                 yield typed
             yield text("", "told")
             yield text("", "error")

@@ -164,7 +164,11 @@ class TicksItems(ModeScreen):
             for index, blank in enumerate(item.blanks)
         ]
         fields.append(
-            Field("Note (needed where it differs from what was measured)", (state.note if state else "") or "")
+            Field(
+                "Note (needed where it differs from what was measured)",
+                (state.note if state else "") or "",
+                goes_on=True,
+            )
         )
 
         def submit(given: list[str]) -> None:
@@ -187,7 +191,7 @@ class TicksItems(ModeScreen):
         self._ask(
             "Note",
             item.text,
-            [Field("Note", old, "empty takes it away")],
+            [Field("Note", old, "empty takes it away", goes_on=True)],
             lambda values: self._noted(item, values[0]),
         )
 

@@ -169,6 +169,23 @@ async def test_letters_typed_behind_a_key_that_opens_a_dialog_are_the_dialogs(em
         assert ticks.get(empty.db, "plan.base").ticked is None
 
 
+async def test_a_note_goes_on_where_it_ended_and_a_value_is_replaced(empty: Scene) -> None:
+    kl = item(empty, "dpo.gates.kl")
+    checklist.set_value(empty.db, kl, "0.08", "ana")
+    checklist.set_note(empty.db, kl, "by hand", "ana")
+    async with scene.bench(empty.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await go_to(pilot, app, "dpo.gates.kl")
+        await pilot.press("n", *", twice", "enter")
+        await scene.until(pilot, lambda: ticks.get(empty.db, kl.id).note == "by hand, twice")
+        await pilot.press("v", *"0.09", "enter")
+        await scene.until(pilot, lambda: ticks.get(empty.db, kl.id).values == ("0.09",))
+        # All at once, too.
+        for key in ("v", *"0.07", "enter"):
+            app.post_message(events.Key("full_stop" if key == "." else key, key if len(key) == 1 else None))
+        await scene.until(pilot, lambda: ticks.get(empty.db, kl.id).values == ("0.07",))
+
+
 async def test_evidence_is_chosen_from_files_runs_and_facts(busy: Scene) -> None:
     (busy.workspace.outputs / "report.md").write_text("fine")
     (busy.workspace.root / ".secret").write_text("hidden")
