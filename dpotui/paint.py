@@ -48,8 +48,6 @@ _text_of, _codes_of = itemgetter(0), itemgetter(1)
 _SIMPLE = re.compile(
     "[ -~\u00a1-\u00ac\u00ae-\u02ff\u2010-\u2027\u2190-\u21ff\u2200-\u22ff\u2500-\u25fc\u2800-\u28ff]*"
 )
-    "[ -~\u00a1-\u00ac\u00ae-\u02ff\u2010-\u2027\u2190-\u21ff\u2200-\u22ff\u2500-\u25fc\u2800-\u28ff]*"
-)
 
 
 class _Known(dict[str, Cell]):
