@@ -113,7 +113,9 @@ def _starts(item: Item) -> list[Entry]:
 def of_fact(fact: Fact, now: float) -> list[Entry]:
     entries = [Entry("fact", fact.name)]
     if fact.value is not None:
-        entries.append(Entry("measured", say.value(fact.value, fact.unit) + _interval(fact.low, fact.high)))
+        # As exact as the verdict: what reads 0.100 may fail 0.1.
+        unit = fact.unit if fact.unit in ("", "%") else f" {fact.unit}"
+        entries.append(Entry("measured", f"{fact.value:.6g}{unit}{_interval(fact.low, fact.high)}"))
     if fact.n is not None:
         entries.append(Entry("n", str(fact.n)))
     if fact.run:
