@@ -108,7 +108,6 @@ class Snapshot:
     problem: str | None = None  # what keeps checklists or gates from being read
     judged: bool = False  # checklists and gates were looked at
     watched: Watched | None = None
-    key_facts: Mapping[str, str] = field(default_factory=dict)  # what a run came to, by its id
     calibrations: tuple[Calibration, ...] = ()  # newest first
     results: Results | None = None
     newest: Mapping[int, Run] = field(default_factory=dict)  # of stages that have none among `runs`
@@ -258,10 +257,7 @@ class Reader:
         acted = metrics.tail(self._db, live.id, "kl_guard_actions", 1) if live is not None else []
         guard = (live.id, acted[0].step, int(acted[0].value)) if live is not None and acted else None
         measured = tuple(calibrations.listing(self._db, CALIBRATIONS))
-        told = self._recent.facts(found)
-        new = replace(
-            last, runs=found, total_runs=total, live=live, eta=eta, guard=guard, key_facts=told, calibrations=measured
-        )
+        new = replace(last, runs=found, total_runs=total, live=live, eta=eta, guard=guard, calibrations=measured)
         return replace(new, newest=self._newest(new))
 
     def _newest(self, new: Snapshot) -> Mapping[int, Run]:

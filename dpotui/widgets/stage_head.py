@@ -117,7 +117,9 @@ class StageHead(Lines):
     def _told(self, snapshot: Snapshot, watched: Watched, width: int) -> list[str]:
         """How the run does, and what the engine said to the last command: first, while that is news."""
         told = _newest(watched, width)
-        if snapshot.live is not None and snapshot.live.id == watched.run.id and snapshot.eta is not None:
+        live = snapshot.live is not None and snapshot.live.id == watched.run.id
+        # The parts of an evaluation are of unlike sizes: it says itself what it knows.
+        if live and snapshot.eta is not None and watched.run.kind != "evaluate":
             told.append(f"eta {say.span(snapshot.eta)}")
         command = watched.commands[0] if watched.commands else None
         if command is None:
