@@ -24,7 +24,7 @@ def command(
 ) -> None:
     """Start RUN once more: with its configuration file as it is now, and the keys in which the run's own differs.
 
-    RUN itself stays as it is. --set changes keys further. What it writes goes where the configuration says, as before.
+    RUN and what it wrote stay as they are: the new run writes beside that. --set changes keys further.
     """
     refuse_both(detach, in_process)
     with opened(folder) as (workspace, db):
