@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from rich.text import Text
@@ -40,22 +42,17 @@ from dpotui.notices import notices
 from dpotui.paint import Painted, Painter
 from dpotui.palette import WorkbenchCommands
 from dpotui.screens.dialogs import Confirm
-from dpotui.screens.gates import GatesScreen
-from dpotui.screens.hardware import HardwareScreen
-from dpotui.screens.jump import Jump, Target, targets
 from dpotui.screens.keys import keys_screen
 from dpotui.screens.mode import ModeScreen
-from dpotui.screens.plan import PlanScreen
-from dpotui.screens.runs import RunsScreen
-from dpotui.screens.stage import StageScreen
-from dpotui.screens.start import Start
 from dpotui.stages import Action
 from dpotui.terminal import Link, TerminalDriver, leave_on_signals
 
 if TYPE_CHECKING:
     from dpotui.screens.config import ConfigScreen
     from dpotui.screens.data import DataScreen
-    from dpotui.screens.report import ReportScreen
+    from dpotui.screens.jump import Target
+    from dpotui.screens.plan import PlanScreen
+    from dpotui.screens.stage import StageScreen
 
 Severity = Literal["information", "warning", "error"]
 
@@ -71,39 +68,34 @@ class NewSnapshot(Message):
         return isinstance(message, NewSnapshot)
 
 
-def _data_screen() -> DataScreen:
-    """Read when it is gone to: what reads data files is not needed to start."""
-    from dpotui.screens.data import DataScreen
+def _later(module: str, name: str) -> Callable[[], ModeScreen]:
+    """A mode that is read when it is gone to: what it needs is not needed to start."""
 
-    return DataScreen()
+    def made() -> ModeScreen:
+        screen = getattr(import_module(f"dpotui.screens.{module}"), name)
+        return cast(ModeScreen, screen())
 
-
-def _config_screen() -> ConfigScreen:
-    """Read when it is gone to: what reads and checks configurations is not needed to start."""
-    from dpotui.screens.config import ConfigScreen
-
-    return ConfigScreen()
+    return made
 
 
-def _report_screen() -> ReportScreen:
-    """Read when it is gone to, as what it builds the report of."""
-    from dpotui.screens.report import ReportScreen
-
-    return ReportScreen()
+def _read_ahead() -> None:
+    """Read, when all stands, what the other modes need: the first time one is gone to takes no longer than the next."""
+    for module in ("stage", "runs", "gates", "hardware"):
+        import_module(f"dpotui.screens.{module}")
 
 
 class Workbench(App[None]):
     TITLE = "dpotui"
     CSS_PATH = "workbench.tcss"
     MODES: ClassVar[dict[str, Any]] = {
-        "Plan": PlanScreen,
-        "Stage": StageScreen,
-        "Gates": GatesScreen,
-        "Runs": RunsScreen,
-        "Data": _data_screen,
-        "Config": _config_screen,
-        "Hardware": HardwareScreen,
-        "Report": _report_screen,
+        "Plan": _later("plan", "PlanScreen"),
+        "Stage": _later("stage", "StageScreen"),
+        "Gates": _later("gates", "GatesScreen"),
+        "Runs": _later("runs", "RunsScreen"),
+        "Data": _later("data", "DataScreen"),
+        "Config": _later("config", "ConfigScreen"),
+        "Hardware": _later("hardware", "HardwareScreen"),
+        "Report": _later("report", "ReportScreen"),
     }
     DEFAULT_MODE = "Plan"
     COMMANDS = {WorkbenchCommands}  # noqa: RUF012 - declared so by App
@@ -226,7 +218,7 @@ class Workbench(App[None]):
 
     async def open_stage(self, stage: int) -> StageScreen:
         await self.switch_mode("Stage")
-        screen = cast(StageScreen, self.mode_screen)
+        screen = cast("StageScreen", self.mode_screen)
         screen.stage = stage
         return screen
 
@@ -240,7 +232,7 @@ class Workbench(App[None]):
 
     async def open_item(self, item_id: str) -> None:
         await self.switch_mode("Plan")
-        cast(PlanScreen, self.mode_screen).open_item(item_id)
+        cast("PlanScreen", self.mode_screen).open_item(item_id)
 
     async def open_data(self, path: Path, narrowing: Narrowing = EVERYTHING) -> None:
         """Browse a file of data, narrowed."""
@@ -254,6 +246,8 @@ class Workbench(App[None]):
 
     def start_run(self, action: Action, config: str | None = None, overrides: str = "") -> None:
         """Offer to start a run; `config` and `overrides` where they are not the usual ones of the action."""
+        from dpotui.screens.start import Start
+
         self.push_screen(Start(action, config, overrides), self.run_started)
 
     async def run_started(self, run_id: str | None) -> None:
@@ -266,6 +260,8 @@ class Workbench(App[None]):
         """Letters over all that can be gone to."""
         if self.screen.is_modal:
             return
+        from dpotui.screens.jump import Jump, targets
+
         screen = self.mode_screen
 
         async def chosen(to: Target | int | None) -> None:
@@ -296,6 +292,7 @@ class Workbench(App[None]):
     def on_mount(self) -> None:
         if not self.is_headless:
             leave_on_signals(self.leave_now, at_once=not self.in_process)
+            self.set_timer(1.0, Thread(target=_read_ahead, name="read-ahead", daemon=True).start)
         self._poller.start()
         if self._opening is not None:
             self.call_after_refresh(self._opening, self)
