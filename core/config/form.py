@@ -49,6 +49,13 @@ class Row:
     def required(self) -> bool:
         return self.field is not None and self.field.is_required()
 
+    @property
+    def may_go(self) -> bool:
+        """Whether it can be left out as a whole: a section without which nothing takes its place can."""
+        if self.role == "section":
+            return self.field is not None and not self.required and _default(self.field) is None
+        return self.role in ("field", "name", "unknown")
+
 
 def rows(model: type[BaseModel], value: object, path: tuple[str, ...] = (), help_: str = "") -> Iterator[Row]:
     """The rows of a configuration that holds `value`, in the order of its model."""

@@ -10,6 +10,7 @@ from textual import on, work
 from textual.binding import Binding, BindingType
 
 from core.errors import UserError
+from dpotui.roles import plain
 from dpotui.screens.config_panes import VIEWS, ConfigPanes
 from dpotui.screens.dialogs import Ask, Confirm, Field
 from dpotui.screens.pick import Pick
@@ -121,7 +122,7 @@ class ConfigScreen(ConfigPanes):
         from dpotui.screens import config_view
 
         if event.how == "unset":
-            if row.role in ("section", "names"):
+            if not row.may_go:
                 self.bench.say("x leaves a key out, or a section under a name: go to one")
                 return
             draft.unset(row.path)
@@ -143,7 +144,10 @@ class ConfigScreen(ConfigPanes):
         else:
             value = shown(effective(draft.model, draft.value, row.path))
             proposed = config_view.proposals(self.bench.workspace, row)
-            self.query_one(Form).open(value, config_view.hint(row), proposed)
+            # A control character would reach the terminal from a field.
+            self.query_one(Form).open(
+                plain(value), config_view.hint(row), [name for name in proposed if name.isprintable()]
+            )
 
     @work(exit_on_error=False)
     async def _pick(self, row: FormKey, choices: tuple[str, ...], now: str) -> None:

@@ -96,7 +96,8 @@ def _form_row(draft: Draft, row: Row, error: str) -> FormRow:
     changed = draft.is_changed(row.path)
     label = row.path[-1]
     if row.role == "section":
-        return FormRow(row.dotted, label, heading=True, depth=depth, error=error)
+        note = "x takes it out" if row.may_go else ""
+        return FormRow(row.dotted, label, heading=True, depth=depth, error=error, note=note)
     if row.role == "names":
         return FormRow(row.dotted, label, heading=True, depth=depth, error=error, note="enter adds one")
     if row.role == "name":

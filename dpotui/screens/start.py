@@ -128,7 +128,8 @@ class Start(ModalScreen[str | None]):
         from core.config.files import configurations
 
         workspace = self._workspace
-        return [workspace.relative(file.path) for file in configurations(workspace) if file.kind == self._action.model]
+        found = [file.path for file in configurations(workspace) if file.kind == self._action.model]
+        return [name for name in map(workspace.relative, found) if name.isprintable()]
 
     def action_file(self, by: int) -> None:
         """The next configuration of this kind."""

@@ -219,6 +219,8 @@ class Form(Lines, can_focus=True):
             self.post_message(self.Moved())
 
     def _see_cursor(self) -> None:
+        if not self.size:
+            return  # a pane that is not shown has no window
         first = self._cursor
         while first > 0 and self._rows[first - 1].heading:
             first -= 1
@@ -315,7 +317,7 @@ class Form(Lines, can_focus=True):
             self._enter()
 
     def on_resize(self) -> None:
+        self._see_cursor()
         super().on_resize()
         if self._editing:
-            self._see_cursor()
             self.query_one(Input).styles.offset = (_MARK + self._label + 1, self._cursor - self.top)

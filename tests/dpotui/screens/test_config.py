@@ -309,6 +309,36 @@ def _hostile(workspace: Any) -> None:
     path.write_text(text.replace("# Frozen reference", "# \u202e 宽宽 [red]frozen[/red] e\u0301\u0301\u0301"))
 
 
+async def test_a_hostile_value_is_no_less_so_in_its_field(empty: Scene) -> None:
+    _hostile(empty.workspace)
+    app = scene.bench(empty.workspace)
+    async with app.run_test(size=SIZES["narrow"]) as pilot:
+        screen = await config(pilot)
+        screen.query_one(Form).select("logging.wandb_run_name")
+        await pilot.pause()
+        await pilot.press("enter")
+        assert screen.query_one(Form).query_one(Input).value.isprintable()
+        await pilot.press("enter")
+        assert not draft_of(pilot).changed
+        assert not set("\x1b\x07\u202e") & set(scene.words(app))
+
+
+async def test_a_judge_of_an_evaluation_can_be_set_and_taken_out(empty: Scene) -> None:
+    app = scene.bench(empty.workspace)
+    async with app.run_test(size=SIZES["wide"]) as pilot:
+        screen = await config(pilot, "eval_config.yaml")
+        form, key = screen.query_one(Form), "alignment_evaluation.preference_validation.judge"
+        form.select(key)
+        await pilot.pause()
+        await pilot.press("enter")
+        await write(pilot, f"{key}.model", "checkpoints/reward_model")
+        assert draft_of(pilot).problems == []
+        form.select(key)
+        await pilot.pause()
+        await pilot.press("x")
+        assert not draft_of(pilot).changed
+
+
 async def _open(pilot: Pilot[None]) -> None:
     await config(pilot)
 
