@@ -77,6 +77,8 @@ class Jump(ModalScreen[Target | int | None]):
 
     def on_key(self, event: events.Key) -> None:
         event.stop()
+        if not self.is_current:
+            return
         if event.key in self._found:
             self.dismiss(self._found[event.key])
         elif event.key.isdigit() and int(event.key) < len(STAGES):

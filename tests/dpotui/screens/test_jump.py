@@ -68,6 +68,16 @@ async def test_a_first_look_is_had_once_and_costs_no_key(empty: Scene) -> None:
         assert app.screen is app.mode_screen
 
 
+async def test_a_burst_of_keys_closes_it_once(empty: Scene) -> None:
+    app = Workbench(empty.workspace, clock=lambda: scene.NOW, probe=lambda workspace, db: False, who="ana", tour=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await scene.until(pilot, lambda: isinstance(app.screen, Tour))
+        for key in ("o", "o", "4"):
+            app.simulate_key(key)
+        await scene.until(pilot, lambda: app.mode_screen.MODE == "Runs")
+        assert app.screen is app.mode_screen
+
+
 async def test_who_has_done_something_is_not_told_how(empty: Scene) -> None:
     (root, *_) = load_tree(empty.workspace)
     tick(empty.db, root.children[0], "ana")
