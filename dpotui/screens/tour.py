@@ -36,7 +36,6 @@ class Tour(ModalScreen[None]):
         event.stop()
         event.prevent_default()
         if self.is_current:  # keys that came fast are here after it is gone
-            if self.is_current:  # of several keys at once the first one closes it
             self.dismiss()
         if event.key not in ("escape", "enter"):
             # What was pressed was meant for the screen below.
