@@ -83,8 +83,8 @@ STAGES = (
 
 # Kinds of run that train.
 TRAINED = ("sft", "reward", "dpo")
-# The stage whose run samples what it writes at its evaluations.
-SAMPLED_IN = 5
+# The stages whose runs sample what they write at their evaluations.
+SAMPLED_IN = (1, 5)
 # The stage whose model filters pairs.
 FILTERED_IN = 4
 # The stage in which people vote.

@@ -140,7 +140,8 @@ class StageScreen(TicksItems, ActsInStage):
     @property
     def panes_here(self) -> tuple[tuple[str, str], ...]:
         absent = {"results"} if self.stage not in PROVIDERS else set()
-        absent |= {"samples"} if self.stage != SAMPLED_IN else set()
+        hidden = self.wide and not self.query_one("#panes").has_class("-samples")
+        absent |= {"samples"} if hidden or self.stage not in SAMPLED_IN else set()
         return tuple(pane for pane in self.PANES if pane[1] not in absent)
 
     def fill(self, snapshot: Snapshot) -> None:
@@ -158,8 +159,8 @@ class StageScreen(TicksItems, ActsInStage):
                 state = snapshot.states[root.id]
                 _subtitle(self.checklist, f"{state.done}/{state.total}")
         watched = snapshot.watched if snapshot.watched and run and snapshot.watched.run.id == run.id else None
-        self._run(stage, run, watched, snapshot.live)
         self._results(snapshot, run)
+        self._run(stage, run, watched, snapshot.live)
         self._gates(snapshot)
         offered = (self.stage, run.id if run else None, run.state if run else None)
         if offered != self._offered:
@@ -180,11 +181,13 @@ class StageScreen(TicksItems, ActsInStage):
         chart.fill(plots, empty, run.id if run else None, why.failed(run) if plots and run else ())
         others = ", ".join(other.id for other, _ in watched.beside) if watched else ""
         _subtitle(chart, (f"{run.id} beside {others}" if others else run.id) if run else "")
-        self._with("-samples", bool(watched and watched.sampled) and self.stage == SAMPLED_IN)
-        sampled = (run.id if run else None, watched.sampled if watched else (), empty)
-        if sampled != self._sampled:
-            self._sampled = sampled
-            self.query_one(Samples).fill(*sampled)
+        # On a wide screen results come before samples where there are both.
+        sampled = bool(watched and watched.sampled) and self.stage in SAMPLED_IN
+        self._with("-samples", sampled and not self.query_one("#panes").has_class("-results"))
+        samples = (run.id if run else None, watched.sampled if watched else (), empty)
+        if samples != self._sampled:
+            self._sampled = samples
+            self.query_one(Samples).fill(*samples)
         log = self.query_one(Log)
         log.fill(watched.log if watched else (), empty)
         _subtitle(log, log.state)
