@@ -59,7 +59,15 @@ def override(key: str, value: Any) -> str:
     """`key=value` as `--set` reads it back."""
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.casefold() not in _WORDS:
         return f"{key}={value}"
-    return f"{key}={json.dumps(value, ensure_ascii=False)}"
+    return f"{key}={_yaml(value)}"
+
+
+def _yaml(value: Any) -> str:
+    """JSON is YAML, but for a float without a point: 1e-06 is text there."""
+    if isinstance(value, list):
+        return f"[{', '.join(_yaml(item) for item in value)}]"
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("e", ".0e", 1) if isinstance(value, float) and "e" in text and "." not in text else text
 
 
 def _accepted(workspace: Workspace, path: str, kind: str, overrides: list[str]) -> tuple[list[str], list[str]]:

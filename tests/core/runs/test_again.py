@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,10 +71,9 @@ def test_a_sweep_is_not_started_again(db: Database, workspace: Workspace) -> Non
 
 @given(st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False)
        | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=20)
-       | st.lists(st.integers(0, 9), max_size=3))  # fmt: skip
+       | st.lists(st.integers(0, 9) | st.floats(0, 1), max_size=3))  # fmt: skip
 def test_an_override_is_read_back(value: Any) -> None:
     text = override("a.b", value).removeprefix("a.b=")
     read = parse_value(text, "--set")
     assert read == value
     assert isinstance(read, bool) == isinstance(value, bool)
-    assert yaml is not None

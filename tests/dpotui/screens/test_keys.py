@@ -6,6 +6,7 @@ import pytest
 from textual.binding import Binding
 from textual.screen import Screen
 
+from dpotui.screens.compare import CompareScreen
 from dpotui.screens.data import DataScreen
 from dpotui.screens.filter import FilterScreen
 from dpotui.screens.gates import GatesScreen
@@ -21,9 +22,11 @@ from dpotui.widgets.charts import Charts
 from dpotui.widgets.checklist import ChecklistTree
 from dpotui.widgets.log import Log
 from dpotui.widgets.results import Results
+from dpotui.widgets.side_by_side import SideBySide
 from dpotui.widgets.table import Table
 
 WITH_KEYS = (
+    CompareScreen, SideBySide,
     DataScreen, FilterScreen, GatesScreen, HardwareScreen, PlanScreen, RateScreen, ReportScreen, RunsScreen,
     StageScreen, VoteScreen, Charts, ChecklistTree, Log, Results, Table,
 )  # fmt: skip
