@@ -138,7 +138,9 @@ class ConfigScreen(ConfigPanes):
         elif isinstance(choice, bool) or (event.how == "cycle" and choice is not MISSING):
             draft.set(row.path, choice)
             self._show_all()
-        elif event.how == "edit" and config_view.choices_of(row):
+        elif event.how == "cycle":
+            self.bench.say("nothing to choose from here: enter types a value")
+        elif config_view.choices_of(row):
             now = str(effective(draft.model, draft.value, row.path))
             self._pick(row, config_view.choices_of(row), now)
         else:
