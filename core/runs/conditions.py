@@ -12,6 +12,7 @@ from core.runs.expression import Either, Expression, Not, Term, wrong
 from core.runs.fields import Field, resolve
 from core.runs.moments import MOMENTS, SPANS, moment, span
 from core.store import Database
+from core.store.database import storable
 from core.store.runs import LIVE, Kind, State
 from core.text import one_line
 
@@ -40,11 +41,12 @@ def condition(db: Database, expression: Expression, now: float) -> Condition:
         UserError: a field that is not there, or a value that its field cannot have; with the place.
     """
     if isinstance(expression, Term):
+        values = tuple(storable(value) for value in expression.values)
         if not expression.field:
-            return _words(expression.values[0])
+            return _words(values[0])
         try:
             field = resolve(db, expression.field, now)
-            sql, arguments = _term(field, expression.operator, expression.values, now)
+            sql, arguments = _term(field, expression.operator, values, now)
         except UserError as error:
             raise wrong(expression.at, str(error)) from None
         return Condition(sql, arguments, field.lives, field.name == "archived")
