@@ -117,7 +117,9 @@ def test_a_key_that_only_the_configurations_models_know_is_no_error(db: Database
     st.sampled_from([*fields.names(), "training.beta", "dpo.kl_divergence", "seed"]),
     st.sampled_from(OPERATORS),
     st.lists(
-        st.sampled_from(["0.1", "none", "2d", "yes", "dpo", "failed", "today", "nan", "1e400", "%_\\", "'", "a\0b", "\udcff"])
+        st.sampled_from(
+            ["0.1", "none", "2d", "yes", "dpo", "failed", "today", "nan", "1e400", "%_\\", "'", "a\0b", "\udcff"]
+        )
         | st.text(max_size=5),
         min_size=1,
         max_size=2,
