@@ -15,7 +15,7 @@ import mlx.optimizers as optim
 
 from core.config.models import Optimization
 from core.data.batches import BatchStream, Size
-from core.errors import LostNumbers
+from core.errors import LostNumbers, UserError
 from core.models.gradient_checkpointing import gradient_checkpointing
 from core.store import artifacts, runs
 from core.store import gradients as norms
@@ -198,7 +198,8 @@ def fit(
             objective.beta = plan.beta.start
         found = objective.evaluate(state.step, control.wants_stop)
         if found is not None and not math.isfinite(found["eval_loss"]):
-            raise LostNumbers(
+            # Before the first step no setting of the training is to blame.
+            raise (LostNumbers if state.step else UserError)(
                 f"step {state.step}: the validation loss is {found['eval_loss']}: "
                 + ("lower training.learning_rate, or set compute.dtype: float32" if state.step else _BROKEN)
             )
