@@ -102,10 +102,14 @@ def _ours(folder: Path, size: tuple[int, int], arguments: argparse.Namespace) ->
     idle, idle_processor = client.watched(arguments.seconds)
     feeder = _feeding(sys.executable, "ours", root)
     try:
-        client.answers(("2",), 1)
+        client.first_paint("dpo-001")
+        client.terminal.press("2")
+        client.first_paint("5 DPO")
         if size[0] < 120:
-            client.answers(("\t",), 1)  # to the charts
+            client.terminal.press("\t")
+        client.first_paint("loss 0.")
         figures = _figures(client, arguments, UP_AND_DOWN if size[0] >= 120 else ("\t", "\x1b[Z"))
+        first = max(client.answers(MODES, len(MODES)))
         modes = _answers(client.answers(MODES, arguments.keys))
     finally:
         client.leave()
@@ -116,7 +120,7 @@ def _ours(folder: Path, size: tuple[int, int], arguments: argparse.Namespace) ->
         "idle": idle,
         "idle_cpu": idle_processor,
         **figures,
-        "modes": {"p50": modes["p50"], "p99": modes["p99"]},
+        "modes": {**modes, "first": first},
     }
 
 
@@ -176,12 +180,13 @@ def _huge(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     client = Client(command, *size)
     client.first_paint("[ ]")
     client.watched(3)
+    client.answers(MODES, len(MODES))
     modes = client.answers(MODES, arguments.keys)
     client.answers(("4",), 1)
     rows = client.answers(("\x1b[6~", "\x1b[B", "\x1b[F", "\x1b[H"), arguments.keys)
     began = time.perf_counter()
-    client.answers(("2",), 1)
-    client.first_paint("loss 0")
+    client.answers(("2", "]", "]", "]", "]", "]"), 6)
+    client.first_paint("loss 0.")
     charts = time.perf_counter() - began
     client.leave()
     return {

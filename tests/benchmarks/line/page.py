@@ -62,12 +62,16 @@ def _budgets(found: dict[str, Any]) -> str:
         add(f"{size}: processor while training", row["cpu"], "% of a core", CPU)
         add(f"{size}: first paint, with the checklists", row["paint"], "s", PAINT)
         add(f"{size}: key to paint while training, p99", row["p99"], "ms", KEY)
+        add(f"{size}: another mode while training, p50", row["modes"]["p50"], "ms", KEY)
         add(f"{size}: another mode while training, p99", row["modes"]["p99"], "ms", KEY)
     huge = found["huge"]
     of = f"{huge['runs']:,} runs and {huge['rows']:,} rows"
     add(f"{of}: first paint", huge["paint"], "s", PAINT)
+    add(f"{of}: another mode, p50", huge["modes"]["p50"], "ms", KEY)
     add(f"{of}: another mode, p99", huge["modes"]["p99"], "ms", KEY)
+    add(f"{of}: a page or an end of the list, p50", huge["list"]["p50"], "ms", KEY)
     add(f"{of}: a page or an end of the list, p99", huge["list"]["p99"], "ms", KEY)
+    add(f"{of}: the charts of the run that has them", huge["charts"], "s", 1.0)
     return _table(["budget", "promised", "measured", "kept"], table)
 
 
