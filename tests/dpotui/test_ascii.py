@@ -29,7 +29,9 @@ def test_stand_ins(drawn: str, shown: str) -> None:
 def test_all_that_the_screens_draw_has_one() -> None:
     missing: dict[str, str] = {}
     root = Path(__file__).parents[2]
-    for path in (root / "dpotui").rglob("*.py"):
+    for path in set((root / "dpotui").rglob("*.py")) - {
+        root / "dpotui" / "paint.py"
+    }:  # it names ranges, and draws none
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 left = [c for c in in_ascii(node.value) if not c.isascii() and cell_len(c) == 1 and not c.isalpha()]
