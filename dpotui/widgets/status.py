@@ -66,7 +66,7 @@ class Status(Lines):
             return [*spans, ("  nothing runs", "dim")]
         spans += [("  ", ""), (live.id, "title"), (" ● " if live.state == "running" else " ", "live")]
         if live.kind == "evaluate" and live.state == "running" and live.phase:
-            return [*spans, *_part(live)]
+            return [*spans, *_part(live, steps)]
         word = one_line(live.phase, 20) if live.state == "running" and live.phase else live.state
         spans.append((word, roles.STATES[live.state]))
         if live.steps > 0:
@@ -80,15 +80,16 @@ class Status(Lines):
         return spans
 
 
-def _part(live: Run) -> list[Span]:
+def _part(live: Run, share: bool) -> list[Span]:
     """What an evaluation is at. Its parts are of unlike sizes: what is left is known of the one in hand only, and the
     run says it itself, as "zoo_facts: answers 17/128, 2.58 items/s, ETA 0:00:43"."""
     word, _, pace = live.phase.partition(", ")
     spans: list[Span] = [(one_line(word, 30), roles.STATES[live.state])]
-    if live.steps:
+    if live.steps and share:
         spans.append((f"  {cards.reached(live)}", ""))
     if " ETA " in pace:
-        spans.append((f"  part eta {one_line(pace.rpartition(' ')[2], 8)}", ""))
+        left = pace.rpartition(" ")[2].removeprefix("0:")
+        spans.append((f"  part eta {one_line(left, 8)}", ""))
     return spans
 
 

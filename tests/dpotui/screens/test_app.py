@@ -261,6 +261,7 @@ async def test_any_size_is_borne(busy: Scene) -> None:
 async def test_a_workspace_that_goes_away_ends_the_client_in_words(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
+        busy.db.execute("PRAGMA foreign_keys = OFF")
         busy.db.execute("DROP TABLE facts")
         await scene.until(pilot, lambda: not app.is_running)
     assert app.return_code == 2

@@ -270,7 +270,7 @@ async def test_gates_and_palette_lead_here(empty: Scene, monkeypatch: pytest.Mon
     async with scene.bench(empty.workspace).run_test(size=NARROW) as pilot:
         app = await scene.settled(pilot)
         await pilot.press("3")
-        await scene.until(pilot, lambda: "d Data" in scene.words(app))
+        await scene.until(pilot, lambda: any(b.binding.id == "list.data" for b in app.screen.active_bindings.values()))
         await pilot.press("d")
         await scene.until(pilot, lambda: app.mode_screen.MODE == "Data" and "41 pairs" in scene.prose(app))
         await pilot.press("1", "ctrl+p", *"open pairs")

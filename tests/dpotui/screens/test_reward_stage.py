@@ -75,4 +75,4 @@ async def test_it_is_drawn_and_judged(busy: Scene) -> None:
         await scene.until(pilot, lambda: "FAIL Validation Accuracy" in scene.prose(app))
         assert "69.95%" in scene.prose(app)  # it is not rounded up to what would pass
         await pilot.press("4")
-        await scene.until(pilot, lambda: "acc 69.95" in scene.prose(app))
+        await scene.until(pilot, lambda: "69.95%" in scene.prose(app) and app.mode_screen.MODE == "Runs")
