@@ -89,7 +89,7 @@ def _part(live: Run, share: bool) -> list[Span]:
         spans.append((f"  {cards.reached(live)}", ""))
     if " ETA " in pace:
         left = pace.rpartition(" ")[2].removeprefix("0:")
-        spans.append((f"  part eta {one_line(left, 8)}", ""))
+        spans.append((f"  {'part ' if share else ''}eta {one_line(left, 8)}", ""))
     return spans
 
 

@@ -141,7 +141,7 @@ async def test_an_evaluation_tells_its_share_its_pace_and_its_time_left(empty: S
         # 600 is no number of items.
         assert "600" not in scene.words(app)
         # Nothing is extrapolated from one part to the others, which are of unlike sizes.
-        assert "answers 42/128  part eta 00:02" in scene.words(app)
+        assert "answers 42/128  eta 00:02" in scene.words(app)
         assert scene.words(app).count(" eta ") == 1
 
 
