@@ -190,7 +190,6 @@ class StageScreen(TicksItems, ActsInStage):
             self.query_one(Samples).fill(*samples)
         log = self.query_one(Log)
         log.fill(watched.log if watched else (), empty)
-        _subtitle(log, log.state)
 
     def _results(self, snapshot: Snapshot, run: Run | None) -> None:
         if self.stage not in PROVIDERS:
