@@ -1,0 +1,83 @@
+"""How every mode looks, empty, busy, failed and huge, at both sizes.
+
+After a change on purpose: pytest tests/dpotui/screens --snapshot-update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytest_textual_snapshot import SVGImageExtension
+from textual.pilot import Pilot
+
+from dpotui.app import Workbench
+from tests.dpotui import scene, states
+from tests.dpotui.screens.conftest import Scene
+
+SIZES = {"narrow": (80, 24), "wide": (200, 60)}
+
+
+def _empty(made: Scene) -> Workbench:
+    return scene.bench(made.workspace, alive=False)
+
+
+def _busy(made: Scene) -> Workbench:
+    scene.busy(made.db)
+    scene.add_calibration(made.db)
+    states.add_pairs(made.workspace, 40)
+    return scene.bench(made.workspace)
+
+
+def _failed(made: Scene) -> Workbench:
+    states.failed(made.workspace, made.db)
+    return scene.bench(made.workspace, alive=False)
+
+
+def _huge(made: Scene) -> Workbench:
+    states.huge(made.workspace, made.db)
+    return scene.bench(made.workspace)
+
+
+STATES: dict[str, Callable[[Scene], Workbench]] = {"empty": _empty, "busy": _busy, "failed": _failed, "huge": _huge}
+
+
+async def _still(pilot: Pilot[None]) -> Workbench:
+    """Wait until the screen has been the same for a while: some modes read in threads of their own."""
+    app = await scene.settled(pilot)
+    last, since = "", 0
+    for _ in range(400):
+        await pilot.pause(0.03)
+        now = scene.words(app)
+        since = since + 1 if now == last and "reading …" not in now and "looking …" not in now else 0
+        last = now
+        if since >= 8:
+            return app
+    raise AssertionError(f"it never stands still:\n{last}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("state", STATES)
+async def test_all_modes(empty: Scene, snapshot: Any, state: str, size: str) -> None:
+    pictures = snapshot.use_extension(SVGImageExtension)
+    async with STATES[state](empty).run_test(size=SIZES[size]) as pilot:
+        app = await _still(pilot)
+        for key in "12345678":
+            await pilot.press(key)
+            await _still(pilot)
+            assert app.export_screenshot() == pictures(name=app.mode_screen.MODE)
+
+
+async def _pane(pilot: Pilot[None], number: int) -> None:
+    await pilot.press("2", *["tab"] * number)
+    await _still(pilot)
+
+
+@pytest.mark.parametrize("pane", ["charts", "samples", "gates", "log"])
+async def test_panes_of_a_stage_on_a_narrow_screen(empty: Scene, snapshot: Any, pane: str) -> None:
+    pictures = snapshot.use_extension(SVGImageExtension)
+    async with _busy(empty).run_test(size=SIZES["narrow"]) as pilot:
+        app = await _still(pilot)
+        await _pane(pilot, ["charts", "samples", "gates", "log"].index(pane) + 1)
+        assert app.export_screenshot() == pictures

@@ -1,0 +1,66 @@
+"""Pictures of every mode at both sizes, of a workspace as it is: python -m tests.pictures WORKSPACE FOLDER.
+
+Writes SVG, and PNG beside it where rsvg-convert is installed. Those in docs/screens are of the demo while it trains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from core.workspace import open_workspace
+from dpotui.app import Workbench
+from tests.dpotui import scene
+
+SIZES = {"80x24": (80, 24), "200x60": (200, 60)}
+# A mode's key, and what else is pressed to show what it is for.
+MODES = {
+    "plan": ("1",),
+    "stage": ("2",),
+    "gates": ("3",),
+    "runs": ("4",),
+    "data": ("5",),
+    "config": ("6",),
+    "hardware": ("7",),
+    "report": ("8",),
+}
+NARROW = {"stage": ("tab",), "config": ("tab",), "data": ("enter",)}
+
+
+async def _still(pilot: Pilot[None], app: Workbench) -> None:
+    """Until whatever is read has been read; a run that is on goes on meanwhile."""
+    await scene.settled(pilot)
+    for _ in range(100):
+        await pilot.pause(0.1)
+        if "reading …" not in scene.words(app) and "looking …" not in scene.words(app):
+            break
+    await pilot.pause(2.0)
+
+
+async def _pictures(workspace: Path, folder: Path, size: str) -> None:
+    app = Workbench(open_workspace(workspace), who="ana")
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await _still(pilot, app)
+        for name, keys in MODES.items():
+            await pilot.press(*keys, *(NARROW.get(name, ()) if size == "80x24" else ()))
+            await _still(pilot, app)
+            (folder / f"{name}-{size}.svg").write_text(app.export_screenshot(), encoding="utf-8")
+
+
+def main() -> None:
+    workspace, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    folder.mkdir(parents=True, exist_ok=True)
+    for size in SIZES:
+        asyncio.run(_pictures(workspace, folder, size))
+    convert = shutil.which("rsvg-convert")
+    for path in sorted(folder.glob("*.svg")) if convert else ():
+        subprocess.run([convert, "-z", "0.8", "-o", str(path.with_suffix(".png")), str(path)], check=True)
+
+
+if __name__ == "__main__":
+    main()
