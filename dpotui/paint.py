@@ -1,4 +1,4 @@
-"""What reaches the wire: only cells that differ from those on the screen, and style codes only where the style changes.
+"""What reaches the wire: only cells that differ from those on the screen, and of a style only what changes in it.
 
 Textual repaints regions of widgets and writes each from the widget's left edge, every segment with its full style. Over
 a slow line that is most of the traffic. Here the cells that stand on the screen are remembered and compared.
@@ -23,8 +23,8 @@ from textual.strip import Strip
 
 from dpotui.ascii import in_ascii
 
-# Equal cells between two changed ones are written again when moving over them would cost more.
-_BRIDGE = 6
+# Equal cells between two changed ones are written again where that takes no more bytes than to move over them.
+_BRIDGE = 4
 
 # Without colours a background lighter than this, of 255, is what one has chosen, and is shown reversed.
 _MARKED = 56
@@ -36,13 +36,28 @@ _JOINING = re.compile("[\u200d\ufe0f]")
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
+class Look(NamedTuple):
+    """How a character is shown, as parameters of SGR; "" is the terminal's own colour."""
+
+    marks: frozenset[str] = frozenset()
+    ink: str | None = ""  # None where nothing is seen of it: what is blank has none
+    ground: str = ""
+
+
 class Cell(NamedTuple):
     text: str  # one character with its marks; "" is the second half of a wide one
-    codes: str
+    look: Look
 
 
-_UNKNOWN = Cell("\0", "")
-_text_of, _codes_of = itemgetter(0), itemgetter(1)
+_PLAIN = Look()
+_UNKNOWN = Cell("\0", _PLAIN)
+_text_of, _look_of = itemgetter(0), itemgetter(1)
+
+# What is seen of a mark on a blank: lines, and what changes places with its ground. The rest is not.
+_SEEN = frozenset(("4", "7", "9", "21", "51", "52", "53"))
+# What takes a mark back; 22 takes both that it stands for.
+_OFF = {"1": "22", "2": "22", "3": "23", "4": "24", "5": "25", "6": "25", "7": "27", "8": "28", "9": "29",
+        "21": "24", "51": "54", "52": "54", "53": "55"}  # fmt: skip
 
 # Characters of one cell that nothing is drawn upon: letters of the West, and what lines, bars and charts are made of.
 _SIMPLE = re.compile(
@@ -55,12 +70,13 @@ class _Known(dict[str, Cell]):
 
     def __init__(self, codes: str) -> None:
         super().__init__()
-        self._codes = codes
+        self._look = _look(codes)
 
     def __missing__(self, text: str) -> Cell:
         if len(self) > 4096:  # a page of Chinese
             self.clear()
-        cell = self[text] = Cell(text, self._codes)
+        look = self._look
+        cell = self[text] = Cell(text, _blank(look.ground) if text == " " and not look.marks & _SEEN else look)
         return cell
 
 
@@ -85,26 +101,34 @@ class Painter:
 
     def paint(self, update: CompositorUpdate) -> str:
         out: list[str] = []
-        codes = ""
-        for y, x, cells in self._changed(update):
-            out.append(f"\x1b[{y + 1};{x + 1}H")
-            for wanted, run in groupby(cells, _codes_of):
-                if wanted != codes:
-                    codes = wanted
-                    out.append(f"\x1b[0;{codes}m" if codes else "\x1b[0m")
+        look = _PLAIN
+        row, column = -1, -1  # where the cursor stands; -1 where terminals disagree about it
+        for y, x, cells, simple in self._changed(update):
+            if y != row:
+                out.append(f"\x1b[{y + 1};{x + 1}H")
+            elif x > column >= 0:
+                out.append(f"\x1b[{x - column}C" if x - column > 1 else "\x1b[C")
+            elif x != column:
+                out.append(f"\x1b[{x + 1}G")
+            for wanted, run in groupby(cells, _look_of):
+                if wanted is not look:
+                    codes, look = _turn(look, wanted)
+                    out.append(codes)
                 out.extend(map(_text_of, run))
-        if codes:
+            row, column = y, x + len(cells) if simple else -1
+        if look != _PLAIN:
             out.append("\x1b[0m")
         return "".join(out)
 
-    def _changed(self, update: CompositorUpdate) -> Iterator[tuple[int, int, list[Cell]]]:
+    def _changed(self, update: CompositorUpdate) -> Iterator[tuple[int, int, list[Cell], bool]]:
+        """What differs, as row, column, cells, and whether these are plain."""
         for y, x, strip in _pieces(update):
             new, simple = self._cells(strip)
             old = self._rows.setdefault(y, [])
             if len(old) < x + len(new):
                 old.extend([_UNKNOWN] * (x + len(new) - len(old)))
             for start, stop in _differences(old[x : x + len(new)], new, simple):
-                yield y, x + start, new[start:stop]
+                yield y, x + start, new[start:stop], simple
             old[x : x + len(new)] = new
 
     def _cells(self, strip: Strip) -> tuple[list[Cell], bool]:
@@ -168,6 +192,47 @@ def _codes(style: Style, colours: ColorSystem | None) -> str:
     return Strip.render_ansi(bare + Style(reverse=True) if marked else bare, ColorSystem.STANDARD)
 
 
+@lru_cache(1024)
+def _look(codes: str) -> Look:
+    marks, ink, ground = set(), "", ""
+    left = codes.split(";") if codes else []
+    while left:
+        code, *left = left
+        if code in ("38", "48"):
+            count = 2 if left[0] == "5" else 4
+            code, left = ";".join((code, *left[:count])), left[count:]
+        if code in _OFF:
+            marks.add(code)
+        elif code[0] == "4" or code.startswith("10"):
+            ground = "" if code == "49" else code
+        else:
+            ink = "" if code == "39" else code
+    return Look(frozenset(marks), ink, ground)
+
+
+@lru_cache(1024)
+def _blank(ground: str) -> Look:
+    return Look(frozenset(), None, ground)
+
+
+@lru_cache(4096)
+def _turn(old: Look, new: Look) -> tuple[str, Look]:
+    """The sequence that leads from one look to another, and how the terminal writes then."""
+    if new.ink is None:
+        # A blank is written as the terminal writes now, where nothing is seen of that but the ground.
+        marks = old.marks - _SEEN
+        new = Look(marks, old.ink, new.ground)
+    if new == old:
+        return "", old
+    off = {_OFF[mark] for mark in old.marks - new.marks}
+    on = sorted(mark for mark in new.marks if mark not in old.marks or _OFF[mark] in off)
+    ink = [] if new.ink == old.ink else [new.ink or "39"]
+    ground = [] if new.ground == old.ground else [new.ground or "49"]
+    anew = ["0", *sorted(new.marks), *filter(None, (new.ink, new.ground))]
+    codes = min(";".join([*sorted(off), *on, *ink, *ground]), ";".join(anew), key=len)
+    return f"\x1b[{codes}m", new
+
+
 def _graphemes(text: str) -> Iterator[tuple[str, int]]:
     """Characters with the marks on them, and the cells they take, which are those that the layout counted on.
 
@@ -219,7 +284,7 @@ def _differences(old: list[Cell], new: list[Cell], simple: bool) -> Iterable[tup
     for index, (cell, stood) in enumerate(zip(new, old, strict=True)):
         if cell is stood or cell == stood:
             continue
-        if ranges and index - ranges[-1][1] <= _BRIDGE:
+        if ranges and _bridged(new[ranges[-1][1] - 1 : index]):
             ranges[-1][1] = index + 1
         else:
             ranges.append([index, index + 1])
@@ -237,3 +302,15 @@ def _differences(old: list[Cell], new: list[Cell], simple: bool) -> Iterable[tup
                 yield start, index
                 start = index
         yield start, stop
+
+
+def _bridged(cells: list[Cell]) -> bool:
+    """Whether the cells behind the first of these are to be written again."""
+    if len(cells) > _BRIDGE + 1:
+        return False
+    look, size = cells[0].look, 0
+    for text, its in cells[1:]:
+        if its is not look and (its.ink is not None or its.ground != look.ground or look.marks & _SEEN):
+            return False
+        size += len(text.encode(errors="replace"))
+    return size <= _BRIDGE

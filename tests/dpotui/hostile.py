@@ -8,6 +8,8 @@ import unicodedata
 
 from rich.cells import cell_len
 
+from dpotui.paint import _SIMPLE
+
 # By what it tries.
 POISON = {
     "colour": "\x1b[31mred\x1b[0m",
@@ -45,7 +47,7 @@ POISON = {
 _PIECES = [*POISON.values(), *(chr(code) for code in (*range(0x20), 0x7F, *range(0x80, 0xA0), 0x202E, 0x200D, 0xFE0F))]
 
 # What the program itself writes while it paints: where, and how it looks.
-_OWN = re.compile(r"\x1b\[(?:(\d+);(\d+)H|[0-9;]*m)")
+_OWN = re.compile(r"\x1b\[(?:(\d+);(\d+)H|(\d+)G|(\d*)C|[0-9;]*m)")
 
 
 def texts(seed: int, number: int) -> list[str]:
@@ -65,16 +67,26 @@ def check_painted(data: str, width: int, height: int) -> int:
     """
     x = y = 0
     at, written = 0, 0
+    sure = True  # every terminal agrees where the cursor stands
     data.encode("utf-8", "replace")
     for found in _OWN.finditer(data + "\x1b[m"):
         for character in data[at : found.start()]:
             category = unicodedata.category(character)
             assert category not in ("Cc", "Cf", "Cs", "Zl", "Zp"), f"{character!r} reached the terminal"
             x += cell_len(character)
+            sure = sure and _SIMPLE.fullmatch(character) is not None
             assert x <= width, f"written beyond the right edge of row {y + 1}"
             written += 1
         at = found.end()
         if found[1]:
             y, x = int(found[1]) - 1, int(found[2]) - 1
-            assert 0 <= y < height and 0 <= x < width
+        elif found[3]:
+            x = int(found[3]) - 1
+        elif found[0].endswith("C"):
+            assert sure, f"moved on in row {y + 1} from where terminals disagree"
+            x += int(found[4] or 1)
+        else:
+            continue
+        sure = True
+        assert 0 <= y < height and 0 <= x < width
     return written
