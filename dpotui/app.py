@@ -40,7 +40,7 @@ from dpotui.cards import reached
 from dpotui.live import Closer, Poller, Probe, Snapshot, probe_engine
 from dpotui.notices import notices
 from dpotui.paint import Painted, Painter
-from dpotui.palette import WorkbenchCommands
+from dpotui.palette import Palette, WorkbenchCommands
 from dpotui.screens.dialogs import Confirm
 from dpotui.screens.keys import keys_screen
 from dpotui.screens.mode import ModeScreen
@@ -110,11 +110,14 @@ class Workbench(App[None]):
         Binding("6", "mode('Config')", "Config", show=False, id="app.config"),
         Binding("7", "mode('Hardware')", "Hardware", show=False, id="app.hardware"),
         Binding("8", "mode('Report')", "Report", show=False, id="app.report"),
+        Binding("ctrl+p", "command_palette", "Palette", show=False, priority=True,
+                tooltip="Find anything by name: modes, stages, runs, items, files, what can be started",
+                id="app.palette"),
         Binding("ctrl+o", "jump", "Jump", show=False, tooltip="Jump to a pane, a mode or a stage", id="app.jump"),
         Binding("question_mark", "keys", "Keys", key_display="?", id="app.keys"),
         Binding("q", "leave", "Leave", id="app.leave"),
         Binding("ctrl+q,ctrl+c", "leave", "Leave", show=False, priority=True, id="app.leave-now"),
-    ]
+    ]  # fmt: skip
 
     def __init__(
         self,
@@ -256,6 +259,10 @@ class Workbench(App[None]):
             self.written()
             await self.open_run(run_id)
 
+    def action_command_palette(self) -> None:
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(Palette())
+
     def action_jump(self) -> None:
         """Letters over all that can be gone to."""
         if self.screen.is_modal:
@@ -346,6 +353,14 @@ class Workbench(App[None]):
             self._driver.write(osc.notice(words, os.environ, self.settings.osc9))
 
     # The terminal
+
+    def _fatal_error(self) -> None:
+        """Instead of a traceback with the values of all variables."""
+        from dpotui.defect import told
+
+        error = self._exception or RuntimeError("no exception was kept")
+        self._exit_renderables.append(Text(told(error, self.workspace.root)))
+        self._close_messages_no_wait()
 
     def leave_now(self, code: int) -> None:
         self.left_with = code
@@ -442,6 +457,8 @@ def open_workbench(
     if app.left_with:
         raise SystemExit(app.left_with)
     _farewell(workspace, handed_over, again or f"dpotui {shlex.quote(str(workspace.root))}")
+    if app.return_code:
+        raise SystemExit(app.return_code)
 
 
 def _something_runs(workspace: Workspace) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.markup import escape
 
@@ -37,6 +38,23 @@ def _data_files(folder: Path) -> list[tuple[str, Path]]:
     except OSError:
         return []
     return [(one_line(path.name, 60), path) for path in found[:MOST]]
+
+
+class Palette(CommandPalette):
+    """Textual's own, which keys that come fast must not break."""
+
+    def __init__(self) -> None:
+        super().__init__(id="--command-palette")
+
+    def _watch__list_visible(self) -> None:
+        # A search that ends after the palette was closed finds no list any more.
+        if self.query(CommandList):
+            super()._watch__list_visible()
+
+    def _action_command_list(self, action: str) -> None:
+        # Commands that have not been painted yet, or have no room, have no lines to turn pages by.
+        with suppress(KeyError, IndexError):
+            super()._action_command_list(action)
 
 
 class WorkbenchCommands(Provider):

@@ -39,7 +39,9 @@ def keys_screen(active: Iterable[ActiveBinding]) -> CardScreen:
         if id_ is None or not binding.description:
             continue
         keys = found.setdefault(id_, (entry.tooltip or binding.description, []))[1]
-        keys.append(binding.key_display or key_name(binding.key))
+        name = binding.key_display or key_name(binding.key)
+        if name not in keys:  # plus and the key that it is on have one name
+            keys.append(name)
     entries: list[Entry] = []
     for title, owners in _GROUPS:
         rows = [(keys, words) for id_, (words, keys) in found.items() if id_.split(".")[0] in owners]
