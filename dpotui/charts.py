@@ -51,6 +51,7 @@ _CHARTS = (
     _Chart("kl", (_eval("kl_divergence", "exact"), _eval("eval_kl_divergence")), ("≤", "kl_target")),
     _Chart("accuracy", (_train("rewards/accuracies"), _eval("eval_rewards/accuracies"))),
     _Chart("accuracy", (_train("accuracy"), _eval("eval_accuracy"))),
+    _Chart("preference accuracy", (_eval("eval_preference_accuracy"),)),
     _Chart("perplexity", (_eval("eval_perplexity"),), log=True),
     _Chart("rewards", (_train("rewards/chosen", "chosen"), _train("rewards/rejected", "rejected"))),
     _Chart("rewards", (_train("max_reward", "max"), _train("mean_reward", "mean"), _train("min_reward", "min"))),
@@ -137,9 +138,14 @@ def overlay(runs: Sequence[tuple[Run, Mapping[str, Series]]]) -> list[Plot]:
 
 
 def _ordered(names: Mapping[str, Any], kind: str) -> list[_Chart]:
-    charts = [*_CHARTS, *(_Chart(name, (_train(name),)) for name in names if name not in _KNOWN)]
+    charts = [*_CHARTS, *(_unforeseen(name) for name in names if name not in _KNOWN)]
     first = _FIRST.get(kind, ())
     return sorted(charts, key=lambda chart: first.index(chart.title) if chart.title in first else len(first))
+
+
+def _unforeseen(name: str) -> _Chart:
+    """What evaluations wrote is exact, whatever it is called."""
+    return _Chart(name, (_eval(name, "") if name.startswith("eval_") else _train(name),))
 
 
 def _of_other(drawn: _Drawn, run: Run, points: Series, index: int) -> Line:

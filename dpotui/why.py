@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.store.runs import Run
+from core.store.runs import LIVE, Run
 from dpotui.roles import Span
 
 
@@ -17,7 +17,9 @@ def nothing_yet(run: Run, live: Run | None) -> str:
     if run.error:
         hint = f"\n\ntry: {run.hint}" if run.hint else ""
         return f"{run.id} failed: {run.error}{hint}\n\nthe log has more; g starts another run, r resumes this one"
-    return f"{run.id} has written nothing here yet"
+    if run.state in LIVE:
+        return f"{run.id} has written nothing here yet"
+    return f"{run.id} measures nothing step by step: what it found stands among the gates and in its log"
 
 
 def failed(run: Run) -> Sequence[Span]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual import on
 from textual.binding import Binding, BindingType
@@ -19,11 +19,7 @@ from dpotui.results import PROVIDERS
 from dpotui.screens.acting import ActsInStage
 from dpotui.screens.dialogs import CardScreen
 from dpotui.screens.ticking import TicksItems
-from dpotui.stages import (
-    SAMPLED_IN,
-    STAGES,
-    Stage,
-)
+from dpotui.stages import SAMPLED_IN, STAGES, Stage
 from dpotui.widgets import gates
 from dpotui.widgets.charts import Charts
 from dpotui.widgets.checklist import ChecklistTree
@@ -34,10 +30,6 @@ from dpotui.widgets.results import Results
 from dpotui.widgets.samples import Samples
 from dpotui.widgets.stage_head import StageHead
 from dpotui.widgets.table import Table
-
-if TYPE_CHECKING:
-    pass
-
 
 # From this width on results have room beside the charts; on a less wide screen they stand under them.
 _BESIDE = 180
@@ -90,7 +82,7 @@ class StageScreen(TicksItems, ActsInStage):
     }
     """
 
-    stage: reactive[int] = reactive(0, init=False)
+    stage: reactive[int] = reactive(0, init=False, repaint=False)
 
     def __init__(self) -> None:
         super().__init__()

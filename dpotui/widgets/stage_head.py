@@ -25,7 +25,7 @@ _FOLLOWED = (
     ("eval_perplexity", "perplexity", ""),
     ("examples_per_second", "", " ex/s"),
     ("tokens_per_second", "", " tok/s"),
-    ("peak_memory_gb", "", " GB"),
+    ("peak_memory_gb", "", " GB"),  # less than one is said in MB, as the log does
 )
 # An answer is news for so long; then what the run does comes first.
 _NEWS = 60.0
@@ -119,7 +119,12 @@ class StageHead(Lines):
         told = _newest(watched, width)
         live = snapshot.live is not None and snapshot.live.id == watched.run.id
         # The parts of an evaluation are of unlike sizes: it says itself what it knows.
-        if live and snapshot.eta is not None and watched.run.kind != "evaluate":
+        if (
+            live
+            and snapshot.eta is not None
+            and watched.run.kind != "evaluate"
+            and watched.run.step < watched.run.steps
+        ):
             told.append(f"eta {say.span(snapshot.eta)}")
         command = watched.commands[0] if watched.commands else None
         if command is None:
@@ -141,6 +146,8 @@ def _newest(watched: Watched, width: int) -> list[str]:
         points = watched.series.get(name, ())
         if points and (watched.run.state in ("running", "paused") or not unit):
             value = points[-1].mean
+            if unit == " GB" and value < 1:
+                value, unit = value * 1000, " MB"
             # Three digits of what is told for its size alone.
             found.append(
                 f"{label} {say.number(value)}{unit}".strip()

@@ -75,7 +75,8 @@ class Status(Lines):
                 spans += [("  ", ""), (done, "bar"), (left, "faint")]
             share = f"{100 * live.step // live.steps}%"
             spans.append((f" {live.step}/{live.steps} {share}" if steps else f" {share}", ""))
-        if snapshot.eta is not None:
+        # What follows the last step is not reckoned: no time left is no news.
+        if snapshot.eta is not None and live.step < live.steps:
             spans.append((f"  eta {say.span(snapshot.eta)}", ""))
         return spans
 
