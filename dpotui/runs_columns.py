@@ -133,8 +133,16 @@ def _together(run: Listed, words: Span) -> Span:
     tags = f" {' '.join(run.tags)}" if run.tags else ""
     if words[1] == "warn":
         return words
-    said = " ".join(f"{_TITLES.get(name, name)} {_fact(run, name)}" for name in run.facts)
+    said = " ".join(f"{_TITLES.get(name, name)} {_short(run, name)}" for name in run.facts)
     return f"{said}{tags}".strip(), "dim"
+
+
+def _short(run: Listed, name: str) -> str:
+    """Three digits that count: two measures stand side by side at 80 columns, and none is cut within its number."""
+    value, unit = run.facts[name]
+    if value is None or not 1e-3 <= abs(value) < 1000:
+        return _fact(run, name)
+    return f"{value:.3g}%" if unit == "%" else f"{value:.3g}"
 
 
 def _value(value: Any) -> str:

@@ -94,7 +94,7 @@ class Start(ModalScreen[str | None]):
     def _titled(self) -> None:
         box = self.query_one(".box")
         box.border_title = f"Start: {self._action.title}"
-        box.border_subtitle = f"enter start · ↓ file · ^e edit · ^t {self._next.title} · escape cancel"
+        box.border_subtitle = f"enter start · escape cancel · ↓ file · ^e edit · ^t {self._next.title}"
         self._find_files()
         self.query_one("#overrides", Input).placeholder = _HINTS[self._action.model]
 

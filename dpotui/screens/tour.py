@@ -13,10 +13,10 @@ from textual.screen import ModalScreen
 from dpotui.screens.dialogs import DIALOG_CSS, text
 
 LINES = (
-    "1 to 8 are the modes: Plan holds the checklists, Stage starts and shows runs.",
-    "space ticks an item, v fills its blank; g starts what measures it.",
-    "A run goes on when you leave, when the line drops and when the lid closes.",
-    "^p finds anything by name, ^o jumps, / finds here, tab is the next pane.",
+    "1 to 8 are the modes: Plan holds the checklists, Stage the runs.",
+    "space ticks an item, v fills its blank, g starts what measures it.",
+    "A run goes on when you leave, and when the line drops.",
+    "^p finds anything by name, ^o jumps, / finds here, tab turns panes.",
     "? names every key that works where you are; q leaves.",
 )
 
