@@ -113,13 +113,21 @@ def test_a_day(root: Path, start: Opener) -> None:
 
     terminal = start(str(root))
     terminal.until("A first look")
-    terminal.press("2")
-    terminal.until("0 Planning")
-
-    # SFT, from the stage that is next.
-    terminal.press("]")
-    terminal.until("start SFT training")
-    _start_run(terminal, "g", "SFT training", "training.max_steps=200 training.eval_steps=100")
+    # The configuration is changed in its form, and SFT started from there.
+    terminal.press("6")
+    terminal.until("sft_config.yaml  sft")
+    terminal.press("\r")
+    terminal.until("learning_rate")
+    _find(terminal, "max_steps")
+    terminal.until("max_steps      500")
+    terminal.press("\r")
+    terminal.until("esc Cancel")
+    terminal.press("\x15200\r")
+    terminal.until("1 changed, not written")
+    terminal.press("w")
+    terminal.until("written: configs/sft_config.yaml")
+    assert "  max_steps: 200\n" in (root / "configs/sft_config.yaml").read_text()
+    _start_run(terminal, "g", "SFT training", "training.eval_steps=100")
     terminal.until("sft-001")
     _ends(terminal, root, "sft-001")
 
@@ -129,7 +137,6 @@ def test_a_day(root: Path, start: Opener) -> None:
     terminal.until("[x] SFT training completed")
     _find(terminal, "Base model selected")
     terminal.press("o")
-    terminal.read(0.3)
     terminal.until("[ ] Base model selected")
     terminal.press(" ")
     terminal.until("[x] Base model selected")
