@@ -372,7 +372,9 @@ class ConfigPanes(ModeScreen):
             return
         name = self.bench.workspace.relative(self._path)
         if draft is None:
-            head.fill([(name, "title"), ("text" if self._path not in self._broken else "broken", "dim")])
+            why = self._broken.get(self._path)
+            said: list[Span] = [(why, "bad")] if why else []
+            head.fill([(name, "title"), ("! broken" if why else "text", "bad" if why else "dim")], said)
             return
         from core.config.draft import differences
 

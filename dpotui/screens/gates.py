@@ -78,7 +78,7 @@ class GatesScreen(ModeScreen):
         empty = f"no gate is {self.narrowed()}" if self.narrowed() else snapshot.problem or gates.NOTHING
         if not snapshot.judged:
             empty = "reading …"
-        self.table.fill_gates(shown, snapshot.time, grouped=True, empty=empty)
+        self.table.fill_gates(shown, snapshot.time, grouped=True, empty=empty, problem=snapshot.problem)
         self.table.border_subtitle = gates.tally(snapshot.gates)
         self._gate()
 

@@ -82,7 +82,7 @@ class StageScreen(TicksItems, ActsInStage):
     }
     """
 
-    stage: reactive[int] = reactive(0, init=False, repaint=False)
+    stage: reactive[int] = reactive(0, init=False)
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,12 +141,12 @@ class StageScreen(TicksItems, ActsInStage):
         self.query_one(StageHead).fill(stage, snapshot, run)
         root = next((root for root in snapshot.roots if root.stage == self.stage), None)
         # The checklist is long: it is laid out anew where it changed, and once a minute for the ages in it.
-        laid_out = (self.stage, snapshot.roots, snapshot.states, snapshot.time // 60)
+        laid_out = (self.stage, snapshot.roots, snapshot.states, snapshot.problem, snapshot.time // 60)
         if self._laid_out is None or not all(a is b or a == b for a, b in zip(laid_out, self._laid_out, strict=True)):
             self._laid_out = laid_out
             items = root.children if root else ()
             ids = [item.id for top in items for item in top.walk()]
-            self.checklist.fill(items, snapshot.states, snapshot.time, ids)
+            self.checklist.fill(items, snapshot.states, snapshot.time, ids, snapshot.problem)
             if root is not None:
                 state = snapshot.states[root.id]
                 _subtitle(self.checklist, f"{state.done}/{state.total}")
@@ -216,7 +216,7 @@ class StageScreen(TicksItems, ActsInStage):
         shown = [r for r in results if words in f"{r.verdict} {r.gate.title}".casefold()]
         empty = snapshot.problem or _NO_GATES.get(self.stage, "this stage has no gates: configs/gates.yaml names them")
         empty = empty if snapshot.judged else "reading …"
-        table.fill_gates(shown, snapshot.time, grouped=False, empty=empty)
+        table.fill_gates(shown, snapshot.time, grouped=False, empty=empty, problem=snapshot.problem)
         _subtitle(table, gates.tally(results))
 
     def narrowed(self) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from core.text import one_line
 from dpotui import roles, say
+from dpotui.roles import Span
 from dpotui.stages import STAGES
 from dpotui.widgets.table import Column, Row, Table
 
@@ -30,9 +32,18 @@ NOTHING = "no gates: configs/gates.yaml names them"
 class GateTable(Table):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(_COLUMNS, NOTHING, id=id, classes=classes)
+        self._problem = ""
 
-    def fill_gates(self, results: Sequence[GateResult], now: float, *, grouped: bool, empty: str) -> None:
-        """Show these gates; `grouped`: under a heading for each stage."""
+    def fill_gates(
+        self, results: Sequence[GateResult], now: float, *, grouped: bool, empty: str, problem: str | None = None
+    ) -> None:
+        """Show these gates.
+
+        Args:
+            grouped: under a heading for each stage.
+            problem: why these are not what stands in the files now.
+        """
+        self._problem = problem or ""
         rows = []
         stage = None
         for result in results:
@@ -41,6 +52,11 @@ class GateTable(Table):
                 rows.append(Row(None, ((f"{stage} {STAGES[stage].title}", "title"),)))
             rows.append(_row(result, now))
         self.fill(rows, empty)
+
+    def fixed(self, y: int, width: int) -> Sequence[Span]:
+        if self._problem:
+            return [(" " + one_line(self._problem, width - 2), "bad")]
+        return super().fixed(y, width)
 
 
 def key(result: GateResult) -> str:

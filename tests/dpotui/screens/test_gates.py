@@ -177,3 +177,17 @@ async def test_any_room_will_do(judged: Scene, size: tuple[int, int]) -> None:
         screen.table.select("5/kl")
         await pilot.press("tab", "tab", "down", "end", "pagedown", "home")
         assert screen.query_one(GateHistory).run == "dpo-007"
+
+
+async def test_gates_that_are_not_those_of_the_file_say_so(judged: Scene) -> None:
+    file = judged.workspace.configs / "gates.yaml"
+    good = file.read_text()
+    async with scene.bench(judged.workspace).run_test(size=(80, 24)) as pilot:
+        app, screen = await opened(pilot)
+        before = screen.table.key
+        file.write_text("gates: [oops\n")
+        await scene.until(pilot, lambda: "configs/gates.yaml:2: not YAML" in scene.words(app))
+        assert screen.table.key == before and "Preference Gap" in scene.words(app)
+        file.write_text(good)
+        await scene.until(pilot, lambda: "not YAML" not in scene.words(app))
+        assert "verdict gate" in scene.words(app)
