@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 
 from core.checklist import SOUGHT, Item, ItemState, Sought, left
@@ -34,10 +35,17 @@ class ItemSieve:
 
     def left(self, roots: Iterable[Item], states: Mapping[str, ItemState], mine: Collection[str]) -> set[str]:
         """Ids of what is looked for, and of what it lies in."""
-        return left(roots, states, self.sought, mine, self._found)
+        return left(roots, states, self.sought, mine, self.found)
 
-    def _found(self, item: Item, state: ItemState) -> bool:
-        return not self.text or self.text in self._words_of(item, state)
+    def found(self, item: Item, state: ItemState) -> bool:
+        """Whether the item itself has the words. A heading has them where one of its words begins with them: all below
+        it is found with it, which no letters within "Checklist" should do."""
+        if not self.text:
+            return True
+        words = self._words_of(item, state)
+        if item.leaf:
+            return self.text in words
+        return re.search(rf"(?<!\w){re.escape(self.text)}", words) is not None
 
     def _words_of(self, item: Item, state: ItemState) -> str:
         """What an item is found by: its words, id, facts, note, and who ticked it or measured it."""

@@ -138,6 +138,14 @@ class ChecklistTree(Lines, can_focus=True):
         self._sieve.text = text.casefold()
         self._shut.clear()
         self._lay_out()
+        if text and not self._hit(self._cursor):
+            self._go(next((y for y in range(len(self._shown)) if self._hit(y)), self._cursor))
+
+    def _hit(self, y: int) -> bool:
+        """Whether the item of this row is one that is looked for, and not what such an item lies in."""
+        item = self._shown[y].item if y < len(self._shown) else None
+        state = self._states.get(item.id) if item is not None else None
+        return item is not None and state is not None and item.leaf and self._sieve.found(item, state)
 
     def unfold(self, ids: Iterable[str]) -> None:
         """Open these nodes; the cursor stays where it is."""

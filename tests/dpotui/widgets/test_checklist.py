@@ -272,6 +272,21 @@ async def test_items_are_found_by_words_id_fact_note_and_person(sought: str, fou
             assert any("no item with" in row for row in seen(app))
 
 
+async def test_letters_within_a_heading_find_nothing_and_the_first_that_is_found_is_gone_to() -> None:
+    root = page(
+        "# Stage 5: A checklist <!-- id: dpo -->\n\n- [ ] One <!-- id: one -->\n- [ ] Two <!-- id: two -->\n"
+        "- [ ] Quick look <!-- id: quick -->\n- [ ] KL <!-- id: kl -->\n"
+    )
+    app = Screen()
+    async with app.run_test(size=(80, 12)):
+        app.show([root], plain([root]))
+        app.items.find("kl")
+        assert [row.item.id for row in app.items._shown if row.item.leaf] == ["kl"]
+        assert app.items.item is not None and app.items.item.id == "kl"
+        app.items.find("check")
+        assert len([row for row in app.items._shown if row.item.leaf]) == 4
+
+
 async def test_next_and_last_open_item_go_round() -> None:
     root = page(_PAGE)
     states = plain([root], dpo_gates_kl=ItemState("done", values=("0.1",), done=1, total=1))
