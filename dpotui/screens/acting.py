@@ -28,6 +28,8 @@ class ActsInStage(ChoosesRuns, CommandsRuns):
                 id="stage.filter"),
         Binding("W", "wrong", "Most wrong", tooltip="Browse the pairs that the reward model gets most wrong",
                 id="stage.wrong"),
+        Binding("R", "again", "Re-run", show=False, tooltip="Start the run in hand once more, with changes",
+                id="stage.again"),
         Binding("d", "data", "Data", show=False, tooltip="Browse the data of this run, or of what g starts",
                 id="stage.data"),
         Binding("G", "gradients", "Gradients", show=False, tooltip="Gradient norms by layer and module",
@@ -47,6 +49,8 @@ class ActsInStage(ChoosesRuns, CommandsRuns):
         if action == "gradients":
             run = self.run_in_hand() if self.is_mounted else None
             return run is not None and run.kind in TRAINED
+        if action == "again":
+            return self.is_mounted and self.run_in_hand() is not None
         if action == "data":
             return STAGES[stage].action is not None
         return super().check_action(action, parameters)

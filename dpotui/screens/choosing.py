@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from core.store.runs import Run
+from core.store.runs import LIVE, Run
 from dpotui import past
 from dpotui.live import Closer, Snapshot
 from dpotui.screens.mode import ModeScreen
@@ -26,7 +26,7 @@ class ChoosesRuns(ModeScreen):
                 tooltip="Take the run before this one in hand"),
         Binding("right_curly_bracket", "other_run(1)", "Newer run", show=False, key_display="}", id="stage.newer-run",
                 tooltip="Take the run after this one in hand"),
-        Binding("R", "pick_run", "Pick run", show=False, id="stage.pick-run",
+        Binding("P", "pick_run", "Pick run", show=False, id="stage.pick-run",
                 tooltip="Pick among all runs of the stage: in hand, or drawn beside it"),
         Binding("v", "beside", "Past runs", show=False, id="stage.beside",
                 tooltip="Draw past runs beside this one: none, the last, the last three"),
@@ -49,7 +49,10 @@ class ChoosesRuns(ModeScreen):
             return None
         stage = self.stage_in_hand
         if self._wanted is not None and self._wanted.stage == stage:
-            return snapshot.run(self._wanted.id) or self._wanted
+            now = snapshot.run(self._wanted.id) or self._wanted
+            if not _gives_way(self._wanted, now, snapshot.live):
+                return now
+            self._wanted = None
         return snapshot.latest(STAGES[stage].kinds, stage)
 
     def run_watched(self, snapshot: Snapshot) -> str | None:
@@ -87,7 +90,7 @@ class ChoosesRuns(ModeScreen):
         beside = self.beside(run)
         if self._count and not beside:
             self._count = 0
-            self.bench.say(f"there is no {run.kind} run before {run.id}: R picks among all", "warning")
+            self.bench.say(f"there is no {run.kind} run before {run.id}: P picks among all", "warning")
         else:
             self.bench.say(f"{run.id} beside {', '.join(beside)}" if beside else f"{run.id} by itself")
         self.refresh_all()
@@ -114,3 +117,11 @@ class ChoosesRuns(ModeScreen):
         from core.store import runs
 
         self._wanted = runs.get(self.bench.db, run_id)
+
+
+def _gives_way(taken: Run, now: Run, live: Run | None) -> bool:
+    """Whoever took a run in hand that was on, or was to be, watches what trains: when it has ended the next one
+    takes its place. One that was picked when it had ended stays."""
+    if taken.state not in (*LIVE, "queued") or now.state in (*LIVE, "queued"):
+        return False
+    return live is not None and live.id != now.id and live.stage == now.stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from typing import ClassVar
 
 from textual import work
@@ -51,6 +52,27 @@ class CommandsRuns(ModeScreen):
 
     def action_start(self) -> None:
         self.bench.start_run(self.action_in_hand())
+
+    def action_again(self) -> None:
+        """Offer to start the run in hand once more, with what it was started with."""
+        run = self.run_in_hand()
+        if run is not None:
+            self._again(run)
+
+    @work(exclusive=True, group="again", exit_on_error=False)
+    async def _again(self, run: Run) -> None:
+        from core.runs.again import again  # what reads configurations is slow to load
+
+        try:
+            found = await asyncio.to_thread(again, self.bench.workspace, run)
+        except UserError as error:
+            self.bench.say(str(error).replace(f"{self.bench.workspace.root}/", "").splitlines()[0], "error")
+            return
+        if found.gone:
+            self.bench.say(f"{found.gone} is gone: {found.config} is read in its place", "warning")
+        if found.left:
+            self.bench.say(f"not as they were then: {', '.join(found.left[:3])}", "warning")
+        self.bench.start_run(ACTIONS[run.kind], found.config, " ".join(shlex.quote(each) for each in found.overrides))
 
     def action_pause(self) -> None:
         self._send("pause")

@@ -16,7 +16,6 @@ from core.store.runs import Run
 from core.text import one_line
 from dpotui.screens.dialogs import Ask, Field
 from dpotui.screens.running import CommandsRuns
-from dpotui.stages import ACTIONS
 
 # The keys of what follows: the mode says where among its own they stand.
 KEYS: tuple[Binding, ...] = (
@@ -158,28 +157,9 @@ class OrdersRuns(CommandsRuns):
             self.bench.say(str(error), "error")
 
     def action_again(self) -> None:
-        run = self._one()
+        run = self._one()  # of a list of thousands it may be one that no picture of the workspace holds
         if run is not None:
             self._again(run)
-
-    @work(exclusive=True, group="again", exit_on_error=False)
-    async def _again(self, run: Run) -> None:
-        """Offer to start it once more; what reads configurations is slow to load."""
-        import shlex
-
-        from core.runs.again import again
-
-        try:
-            found = await asyncio.to_thread(again, self.bench.workspace, run)
-        except UserError as error:
-            self.bench.say(str(error).replace(f"{self.bench.workspace.root}/", "").splitlines()[0], "error")
-            return
-        if found.gone:
-            self.bench.say(f"{found.gone} is gone: {found.config} is read in its place", "warning")
-        if found.left:
-            self.bench.say(f"not as they were then: {', '.join(found.left[:3])}", "warning")
-        action = ACTIONS[run.kind]
-        self.bench.start_run(action, found.config, " ".join(shlex.quote(each) for each in found.overrides))
 
     async def action_config(self) -> None:
         run = self._one()

@@ -12,6 +12,7 @@ from core.store import Database, commands, metrics, runs, samples, transaction
 from core.store.samples import Sample
 from dpotui.screens.pick_run import PickRun
 from dpotui.screens.stage import StageScreen
+from dpotui.screens.start import Start
 from dpotui.widgets.charts import Charts
 from dpotui.widgets.table import Table
 from tests.dpotui import scene
@@ -172,7 +173,7 @@ async def test_a_run_is_picked_among_all_of_the_stage(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         await at_charts(pilot)
         app = await scene.settled(pilot)
-        await pilot.press("R")
+        await pilot.press("P")
         dialog = app.screen
         assert isinstance(dialog, PickRun)
         await scene.until(pilot, lambda: dialog.query_one(Table).key == RUN)
@@ -180,7 +181,7 @@ async def test_a_run_is_picked_among_all_of_the_stage(busy: Scene) -> None:
         assert dialog.focused is dialog.query_one(Input)
         await pilot.press("enter", "enter")
         await scene.until(pilot, lambda: "loss is NaN at step 31" in scene.prose(app))  # older than the picture
-        await pilot.press("R")
+        await pilot.press("P")
         await scene.until(pilot, lambda: "dpo-100" in scene.words(app) or app.screen.query_one(Table).rows > 200)
         await pilot.press("slash", *"dpo-10")
         await pilot.press("enter", "space", "down", "space")
@@ -197,7 +198,7 @@ async def test_past_runs_lie_beside_and_go_again(busy: Scene) -> None:
         app = await scene.settled(pilot)
         runs.update(busy.db, "dpo-001", archived=scene.NOW)
         await pilot.press("v")
-        assert "there is no dpo run before dpo-002: R picks among all" in scene.told(app)
+        assert "there is no dpo run before dpo-002: P picks among all" in scene.told(app)
         past_runs(busy.db)
         await pilot.press("v")
         await scene.until(pilot, lambda: "dpo-002 beside dpo-005 ─╯" in scene.words(app))
@@ -259,3 +260,37 @@ async def test_ascii_terminals_get_ascii_charts(busy: Scene) -> None:
         rows = [line for line in scene.words(app).splitlines()[5:-1] if line]
         assert rows and all(row.isascii() for row in rows)
         assert sum("*" in row for row in rows) > 5
+
+
+async def test_what_trains_next_takes_the_place_of_what_was_watched(busy: Scene) -> None:
+    async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
+        await at_charts(pilot)
+        app = await scene.settled(pilot)
+        screen = app.mode_screen
+        assert isinstance(screen, StageScreen)
+
+        def in_hand(id_: str, state: str) -> bool:
+            run = screen.run_in_hand()
+            return run is not None and (run.id, run.state) == (id_, state)
+
+        screen.show_run(runs.get(busy.db, RUN))  # as when it is started here
+        runs.update(busy.db, RUN, state="finished", ended=scene.NOW)
+        await scene.until(pilot, lambda: in_hand(RUN, "finished"))  # nothing else trains
+        after = scene.add_run(busy.db, "dpo", state="running", created=scene.NOW, started=scene.NOW)
+        await scene.until(pilot, lambda: in_hand(after, "running"))
+        runs.update(busy.db, after, state="finished", ended=scene.NOW)
+        await scene.until(pilot, lambda: in_hand(after, "finished"))
+        # One that was picked when it had ended stays, whatever trains.
+        screen.show_run(runs.get(busy.db, RUN))
+        last = scene.add_run(busy.db, "dpo", state="running", created=scene.NOW, started=scene.NOW)
+        await scene.until(pilot, lambda: app.snapshot and app.snapshot.live and app.snapshot.live.id == last)
+        assert in_hand(RUN, "finished")
+
+
+async def test_the_run_in_hand_is_started_once_more(busy: Scene) -> None:
+    async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
+        await at_charts(pilot)
+        app = await scene.settled(pilot)
+        await pilot.press("R")
+        await scene.until(pilot, lambda: isinstance(app.screen, Start))
+        assert "Start: DPO training" in scene.words(app)
