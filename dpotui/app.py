@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import getpass
 import os
 import shlex
@@ -21,6 +22,7 @@ from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
+from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.geometry import Size
 from textual.message import Message
@@ -37,6 +39,7 @@ from dpotui import theme as themes
 from dpotui.abilities import Abilities
 from dpotui.browse.narrowing import EVERYTHING, Narrowing
 from dpotui.cards import reached
+from dpotui.collecting import Collecting
 from dpotui.live import Closer, Poller, Probe, Snapshot, probe_engine
 from dpotui.notices import notices
 from dpotui.paint import Painted, Painter
@@ -55,6 +58,10 @@ if TYPE_CHECKING:
     from dpotui.screens.stage import StageScreen
 
 Severity = Literal["information", "warning", "error"]
+
+
+# Seconds in which a mode fills itself when it is gone to.
+_SETTLE = 0.005
 
 
 class NewSnapshot(Message):
@@ -82,6 +89,7 @@ def _read_ahead() -> None:
     """Read, when all stands, what the other modes need: the first time one is gone to takes no longer than the next."""
     for module in ("stage", "runs", "gates", "hardware"):
         import_module(f"dpotui.screens.{module}")
+    gc.freeze()  # what stands now stays
 
 
 class Workbench(App[None]):
@@ -166,6 +174,7 @@ class Workbench(App[None]):
         self._painter = Painter(able.colours, ascii=self.ascii)
         self._painted_for = Size(0, 0)
         self._told: Snapshot | None = None
+        self._collecting = Collecting()
         arguments: dict[str, Any] = {"clock": clock} if clock is not None else {}
         self._poller = Poller(workspace, self._deliver, self._poll_failed, probe=probe, **arguments)
         for own in themes.THEMES:
@@ -209,6 +218,10 @@ class Workbench(App[None]):
         self._poller.watch(run_id, stage, closer)
 
     # Where one goes
+
+    def delay_update(self, delay: float = 0.05) -> None:
+        # So long that a mode that is gone to is filled before it is painted; Textual waits as long as a key may take.
+        super().delay_update(min(delay, _SETTLE))
 
     @property
     def mode_screen(self) -> ModeScreen:
@@ -298,6 +311,8 @@ class Workbench(App[None]):
 
     def on_mount(self) -> None:
         if not self.is_headless:
+            if not self.in_process:  # where runs are executed the collector works as ever
+                self._collecting.begin()
             leave_on_signals(self.leave_now, at_once=not self.in_process)
             self.set_timer(1.0, Thread(target=_read_ahead, name="read-ahead", daemon=True).start)
         self._poller.start()
@@ -333,6 +348,7 @@ class Workbench(App[None]):
         if not self.screen_stack:  # the person is leaving
             return
         self.mode_screen.refresh_all()
+        self._collecting.rest()
         if self._tour and event.snapshot.judged:
             self._tour = False
             self._first_look(event.snapshot)
@@ -354,6 +370,14 @@ class Workbench(App[None]):
 
     # The terminal
 
+    async def _dispatch_action(self, namespace: DOMNode, action_name: str, params: Any) -> bool:
+        """What a key asked for and a person can mend is a notice, wherever it was asked."""
+        try:
+            return await super()._dispatch_action(namespace, action_name, params)
+        except UserError as error:
+            self.say(str(error), "error")
+            return True
+
     def _fatal_error(self) -> None:
         """Instead of a traceback with the values of all variables."""
         from dpotui.defect import told
@@ -361,6 +385,11 @@ class Workbench(App[None]):
         error = self._exception or RuntimeError("no exception was kept")
         self._exit_renderables.append(Text(told(error, self.workspace.root)))
         self._close_messages_no_wait()
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.InputEvent):
+            self._collecting.key()
+        await super().on_event(event)
 
     def leave_now(self, code: int) -> None:
         self.left_with = code

@@ -284,7 +284,7 @@ def _differences(old: list[Cell], new: list[Cell], simple: bool) -> Iterable[tup
     for index, (cell, stood) in enumerate(zip(new, old, strict=True)):
         if cell is stood or cell == stood:
             continue
-        if ranges and _bridged(new[ranges[-1][1] - 1 : index]):
+        if ranges and (index == ranges[-1][1] or _bridged(new[ranges[-1][1] - 1 : index])):
             ranges[-1][1] = index + 1
         else:
             ranges.append([index, index + 1])

@@ -80,15 +80,25 @@ class Palette:
         self._widget = widget
         self._known: dict[str, Style] = {}
         self._base: Style | None = None
+        self._looked: tuple[object, ...] = ()
 
-    def forget(self) -> None:
+    def outdated(self) -> bool:
+        """Whether the widget looks otherwise now than when a style was looked up; then all are forgotten."""
+        looks = self._looks()
+        if self._base is not None and looks == self._looked:
+            return False
         self._known.clear()
         self._base = None
+        return True
+
+    def _looks(self) -> tuple[object, ...]:
+        return self._widget.rich_style, self._widget.app.theme
 
     @property
     def base(self) -> Style:
         """The widget's own style, which looks up all its ancestors."""
         if self._base is None:
+            self._looked = self._looks()
             self._base = self._widget.rich_style
         return self._base
 

@@ -92,7 +92,6 @@ class HardwareScreen(CommandsRuns):
     # The machine is looked at while this is in front
 
     def on_screen_resume(self) -> None:
-        super().on_screen_resume()
         self._read_machine()
         self._look()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.reactive import reactive
+from textual.reactive import Reactive, reactive
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -51,7 +51,9 @@ class ModeScreen(Screen[None]):
     }
     """
 
-    pane: reactive[str] = reactive("", init=False)
+    # Neither repaints the whole screen, which the widgets that show it do for themselves.
+    pane: reactive[str] = reactive("", init=False, repaint=False)
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
 
     @property
     def bench(self) -> Workbench:
@@ -121,6 +123,11 @@ class ModeScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.pane = self.pane_at_first
+
+    @on(events.ScreenResume)
+    def _styles_stand(self, event: events.ScreenResume) -> None:
+        """Nothing that styles depend on changes behind another mode, but a theme, which Textual sees to."""
+        event.refresh_styles = False
 
     def on_screen_resume(self) -> None:
         self.refresh_all()

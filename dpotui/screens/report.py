@@ -181,7 +181,6 @@ class ReportScreen(ModeScreen):
         # Files may have changed meanwhile, of which runs.db knows nothing.
         if self._read is not None:
             self._read = self._read._replace(key=())
-        super().on_screen_resume()
 
     # What is written
 

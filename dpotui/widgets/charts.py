@@ -76,7 +76,8 @@ class Charts(Lines, can_focus=True):
         self._window = Window()
         self._cursor: float | None = None
         self._asked = 0.0  # when another part was asked for
-        self._drawn = 0.0  # when it was drawn last
+        self._coming: list[Plot] = []  # with the points that came since
+        self._taken = 0.0  # when the plots were taken over last
         self._next: Timer | None = None  # when it is drawn next, where points came since
         self._chosen = 0
         self._large = False
@@ -99,16 +100,23 @@ class Charts(Lines, can_focus=True):
         # A key was answered with what there was: what it asked for is drawn when it comes.
         same = not other and time.monotonic() - self._asked > _CALM
         same = same and tuple(notes) == self._notes and _lines(plots) == _lines(self._plots)
-        self._plots, self._empty, self._notes = list(plots), empty, tuple(notes)
-        self._chosen = min(self._chosen, max(0, len(plots) - 1))
-        if not (same and self._plots):
-            self.show()
-        elif self._next is None:
+        self._coming = list(plots)
+        if same and plots:
             # More points of the same run: once a second is often enough, and half the work of twice.
-            self._next = self.set_timer(max(0.001, self._drawn + _CALM - time.monotonic()), self._points_came)
+            if self._next is None:
+                self._next = self.set_timer(max(0.001, self._taken + _CALM - time.monotonic()), self._points_came)
+            return
+        self._empty, self._notes = empty, tuple(notes)
+        self._chosen = min(self._chosen, max(0, len(plots) - 1))
+        self._take()
 
     def _points_came(self) -> None:
         self._next = None
+        self._take()
+
+    def _take(self) -> None:
+        """Draw what came last. A key that moves something else does not wait for that."""
+        self._plots, self._taken = self._coming, time.monotonic()
         self.show()
 
     @property
@@ -140,7 +148,6 @@ class Charts(Lines, can_focus=True):
 
     def prepare(self, size: Size) -> None:
         """Lay out the grid; draw what changed."""
-        self._drawn = time.monotonic()
         self._head = [
             (" " + line, role) for text, role in self._notes for line in wrap(one_line(text, 600), size.width - 2)
         ][: max(0, size.height // 3)]

@@ -148,5 +148,6 @@ class Lines(Widget, can_focus=False):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self.palette.forget()
-        self.remake()
+        # With the focus a border looks otherwise, not the lines.
+        if self.palette.outdated():
+            self.remake()
