@@ -39,7 +39,7 @@ def reason_of(error: Exception, run: Run) -> Reason:
     """What a person is told of the exception that ended a run."""
     if isinstance(error, LostNumbers):
         return Reason(str(error), _smaller_steps(run))
-    if isinstance(error, UserError):
+    if isinstance(error, UserError) and not isinstance(error, sqlite3.Error):
         return Reason(str(error), None)  # it says the mend itself
     text = str(error).lower()
     for rule in _RULES:

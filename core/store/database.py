@@ -36,7 +36,8 @@ def open_store(path: Path, *, create: bool = False) -> Database:
         _refuse_stranger(path)
         return _connect(path)
     except sqlite3.DatabaseError as error:
-        raise UserError(f"{path} cannot be read as runs.db ({error}): restore a copy or move it away") from error
+        full = "free some space on its disk, else " if "I/O" in str(error) or "is full" in str(error) else ""
+        raise UserError(f"{path} cannot be read as runs.db ({error}): {full}restore a copy or move it away") from error
     except OSError as error:
         raise UserError(f"{path} cannot be opened ({error.strerror})") from error
 
@@ -77,23 +78,44 @@ def _make(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+class NotWritten(UserError, sqlite3.OperationalError):
+    """runs.db took nothing of a transaction: the disk is full, may not be written, or another one held it too long."""
+
+
+# What to do about it, by the words that SQLite has for it.
+_MENDS = (
+    ("is full", "free some space, then do it again"),
+    ("readonly", "it and its folder have to be writable"),
+    ("locked", "another program holds it; do it again in a moment"),
+)
+
+
 @contextmanager
 def transaction(db: Database) -> Iterator[None]:
     """A write transaction that takes the write lock at once.
 
     A deferred one that first reads and then writes is refused by SQLite without waiting when another writer came
     between ("database is locked" at once, whatever the timeout).
+
+    Raises:
+        NotWritten: runs.db took nothing of it.
     """
     if db.conn.in_transaction:
         yield
         return
-    db.conn.execute("BEGIN IMMEDIATE")
     try:
-        yield
-    except BaseException:
-        db.conn.rollback()
-        raise
-    db.conn.commit()
+        db.conn.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            db.conn.commit()
+        except BaseException:
+            db.conn.rollback()
+            raise
+    except sqlite3.OperationalError as error:
+        mend = next((mend for words, mend in _MENDS if words in str(error)), None)
+        if mend is None or isinstance(error, NotWritten):
+            raise
+        raise NotWritten(f"runs.db: nothing was written, {error}: {mend}") from error
 
 
 def storable(text: str) -> str:

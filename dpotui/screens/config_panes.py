@@ -372,7 +372,7 @@ class ConfigPanes(ModeScreen):
             return
         name = self.bench.workspace.relative(self._path)
         if draft is None:
-            why = self._broken.get(self._path)
+            why = self._broken.get(self._path, "").replace(f"{self.bench.workspace.root}/", "")
             said: list[Span] = [(why, "bad")] if why else []
             head.fill([(name, "title"), ("! broken" if why else "text", "bad" if why else "dim")], said)
             return

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from core.store import open_store, transaction
-from core.store.database import storable
+from core.store import open_store, runs, transaction
+from core.store.database import NotWritten, storable
 
 
 def _contents(folder: Path) -> dict[str, str]:
@@ -174,3 +174,15 @@ def test_a_transaction_takes_the_write_lock_at_its_start(tmp_path: Path) -> None
 def test_storable_keeps_text_and_spells_out_what_utf8_cannot_hold() -> None:
     assert storable("Größe ≤ 0.1 🦉\n") == "Größe ≤ 0.1 🦉\n"
     assert storable("a\udc80b") == "a\\udc80b"
+
+
+def test_a_full_disk_is_something_that_a_person_can_mend(tmp_path: Path) -> None:
+    db = open_store(tmp_path / "runs.db", create=True)
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(NotWritten, match="nothing was written, database or disk is full: free some space") as told:
+        runs.create(db, "dpo", config={"padding": "x" * 100_000}, config_path="configs/dpo_config.yaml", seed=1)
+    assert isinstance(told.value, UserError) and isinstance(told.value, sqlite3.OperationalError)
+    assert not db.conn.in_transaction
+    db.execute("PRAGMA max_page_count = 100000")
+    runs.create(db, "dpo", config={}, config_path="configs/dpo_config.yaml", seed=1)

@@ -63,3 +63,17 @@ async def test_a_defect_is_told_in_a_line_and_its_traceback_lies_in_a_file(
 def test_hostile_words_of_a_defect_stay_words(tmp_path: Path) -> None:
     words = told(ValueError("\x1b]52;c;aGk=\x07\nsecond"), tmp_path / "gone")
     assert words.isprintable() and "could not be written" in words
+
+
+async def test_what_cannot_be_written_is_a_notice_whatever_key_asked_for_it(empty: Scene) -> None:
+    async with scene.bench(empty.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await pilot.press("down", "down")
+        app.db.execute(f"PRAGMA max_page_count = {app.db.execute('PRAGMA page_count').fetchone()[0]}")
+        app.db.execute("PRAGMA query_only = 1")
+        await pilot.press("space")
+        await scene.until(pilot, lambda: any("nothing was written" in words for words in scene.told(app)))
+        await pilot.press("n", *"why", "enter")
+        await scene.until(pilot, lambda: "nothing was written" in scene.words(app))
+        await pilot.press("escape")
+        assert app.return_code is None
