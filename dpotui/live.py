@@ -114,9 +114,12 @@ class Snapshot:
 
     @property
     def stage(self) -> int | None:
-        """Where the work stands: the stage of the live run, else the first one with something left to do."""
+        """Where the work stands: the stage of the live run, or of the newest one where that came to no good end; else
+        the first one with something left to do."""
         if self.live is not None:
             return self.live.stage
+        if self.runs and self.runs[0].state in runs.RESUMABLE:
+            return self.runs[0].stage
         left = (root for root in self.roots if root.stage is not None and self.states[root.id].state != "done")
         return next((root.stage for root in left), None)
 

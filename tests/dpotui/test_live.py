@@ -314,3 +314,20 @@ def test_a_run_that_did_not_change_is_the_same_object(place: Place) -> None:
     assert first is not None and second is not None
     assert [a is b for a, b in zip(first.runs, second.runs, strict=True)] == [False, True, True]
     assert second.runs[0].step == 413
+
+
+def test_the_work_stands_where_a_run_came_to_no_good_end(tmp_path: Path) -> None:
+    workspace, db = scene.workspace(tmp_path)
+    reader = Reader(workspace, lambda: scene.NOW, lambda w, d: False)
+
+    def stage() -> int | None:
+        found = reader.look(None)
+        assert found is not None
+        return found.stage
+
+    assert stage() == 0
+    run = scene.add_run(db, "dpo", state="failed", error="loss is NaN")
+    assert stage() == 5
+    runs.update(db, run, state="finished")
+    assert stage() == 0
+    reader.close()

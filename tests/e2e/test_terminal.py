@@ -315,9 +315,9 @@ def test_ascii_is_all_that_is_drawn(workspace: Workspace, start: Opener) -> None
     ("term", "colours"),
     [
         ("xterm-256color", rb"38;5;\d+"),
-        ("screen", rb"\[0(?:;1)?;3\d"),  # eight colours of the terminal's own
-        ("linux", rb"\[0(?:;1)?;3\d"),
-        ("vt100", rb"\[0;1;7m"),
+        ("screen", rb"\x1b\[(?:\d+;)*3\d[;m]"),  # eight colours of the terminal's own
+        ("linux", rb"\x1b\[(?:\d+;)*3\d[;m]"),
+        ("vt100", rb"\x1b\[(?:\d+;)*7m"),
     ],
 )
 def test_terminals(workspace: Workspace, start: Opener, term: str, colours: bytes) -> None:
