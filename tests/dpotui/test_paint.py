@@ -15,6 +15,8 @@ from textual.geometry import Region
 from textual.strip import Strip
 
 from dpotui.paint import _SIMPLE, Painter
+from dpotui.widgets.plot import Line, Look, Plot, draw, point
+from dpotui.widgets.scale import axis_end
 
 WIDTH, HEIGHT = 40, 6
 STYLES = [
@@ -127,3 +129,18 @@ def test_in_ascii_lines_are_drawn_otherwise_and_letters_are_not() -> None:
 def test_what_counts_as_plain_takes_one_cell_in_any_terminal() -> None:
     for character in filter(_SIMPLE.fullmatch, map(chr, range(0x20000))):
         assert character.isprintable() and get_character_cell_size(character) == 1, hex(ord(character))
+
+
+def test_the_first_half_minute_of_a_chart_stays_small_on_the_line() -> None:
+    chance, points = random.Random(3), []
+    painter, size = Painter(ColorSystem.EIGHT_BIT), 0
+    ground = Style.parse("color(188) on color(16)")
+    looks = {"raw": "color(242)", "line0": "color(110)", "axis": "color(247)", "title": "bold"}
+    for second in range(30):
+        points += [point(10 * second + step, 0.69 + chance.gauss(0, 0.03)) for step in range(1, 11)]
+        plot = Plot("loss", (Line("", points),), end=axis_end(points[-1].x))
+        frame = draw(plot, Look(), 78, 18)
+        rows = [[(text, ground + Style.parse(looks.get(role, ""))) for text, role in frame.spans(y)] for y in range(18)]
+        strips = [[Strip([Segment(text, style) for text, style in row])] for row in rows]
+        size += len(painter.paint(LayoutUpdate(strips, Region(0, 0, 78, 18))).encode())  # type: ignore[arg-type]
+    assert size < 30 * 1000
