@@ -46,6 +46,7 @@ from dpotui.paint import Painted, Painter
 from dpotui.palette import Palette, WorkbenchCommands
 from dpotui.screens.dialogs import Confirm
 from dpotui.screens.keys import keys_screen
+from dpotui.screens.modal import Modal
 from dpotui.screens.mode import ModeScreen
 from dpotui.stages import Action
 from dpotui.terminal import Link, TerminalDriver, leave_on_signals
@@ -372,6 +373,8 @@ class Workbench(App[None]):
 
     async def _dispatch_action(self, namespace: DOMNode, action_name: str, params: Any) -> bool:
         """What a key asked for and a person can mend is a notice, wherever it was asked."""
+        if isinstance(namespace, Modal) and namespace.given_back:
+            return True
         try:
             return await super()._dispatch_action(namespace, action_name, params)
         except UserError as error:
@@ -383,7 +386,8 @@ class Workbench(App[None]):
         from dpotui.defect import told
 
         error = self._exception or RuntimeError("no exception was kept")
-        self._exit_renderables.append(Text(told(error, self.workspace.root)))
+        if not self._exit_renderables:  # what fails after that fails because of it
+            self._exit_renderables.append(Text(told(error, self.workspace.root)))
         self._close_messages_no_wait()
 
     async def on_event(self, event: events.Event) -> None:

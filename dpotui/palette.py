@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from textual import work
 from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
+from textual.css.query import NoMatches
 from textual.markup import escape
 
 from core.text import one_line
@@ -50,6 +52,13 @@ class Palette(CommandPalette):
         # A search that ends after the palette was closed finds no list any more.
         if self.query(CommandList):
             super()._watch__list_visible()
+
+    @work(exclusive=True, group=CommandPalette._GATHER_COMMANDS_GROUP)
+    async def _gather_commands(self, search_value: str) -> None:
+        # A letter that was typed before it was closed begins a search after that.
+        search = CommandPalette._gather_commands.__wrapped__  # type: ignore[attr-defined]
+        with suppress(NoMatches):
+            await search(self, search_value)
 
     def _action_command_list(self, action: str) -> None:
         # Commands that have not been painted yet, or have no room, have no lines to turn pages by.

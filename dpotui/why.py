@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.store.runs import LIVE, Run
+from dpotui.live import Engine
 from dpotui.roles import Span
 
 
-def nothing_yet(run: Run, live: Run | None) -> str:
+def nothing_yet(run: Run, live: Run | None, engine: Engine) -> str:
     """What a run that has written no metrics says of itself."""
     if run.state == "queued":
+        if engine.known and not engine.alive:
+            return f"{run.id} waits in the queue, and no engine runs\n\nr starts one"
         if live is None or live.id == run.id:
             return f"{run.id} waits for the engine, which takes it up in a moment"
         return f"{run.id} waits in the queue: it starts when {live.id} has ended"

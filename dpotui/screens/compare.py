@@ -11,7 +11,6 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.screen import ModalScreen
 
 from core.errors import UserError
 from core.runs.compare import Comparison, compare
@@ -22,6 +21,7 @@ from dpotui.charts import overlay
 from dpotui.compared import config_rows, fact_rows, head_rows
 from dpotui.roles import Span
 from dpotui.screens.keys import keys_screen
+from dpotui.screens.modal import Modal
 from dpotui.screens.mode import WIDE
 from dpotui.series import Recorder, Series
 from dpotui.widgets.canvas import LINE_ROLES
@@ -61,7 +61,7 @@ class _Head(Lines):
         return [(" " + said.ljust(room), "title"), *tabs]
 
 
-class CompareScreen(ModalScreen[None]):
+class CompareScreen(Modal[None]):
     """Over the workbench, all of the screen."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - declared so by Screen

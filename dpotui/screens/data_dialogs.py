@@ -8,17 +8,17 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 
 from core.data.findings import FINDINGS
 from dpotui.browse.narrowing import ANY
+from dpotui.screens.modal import Modal
 from dpotui.widgets.table import Column, Row, Table
 
 _COLUMNS = (Column("pairs", 9, "right"), Column("finding", 24), Column("what it says", least=70))
 _FINDING, _BAD, _ALL = "finding", "bad", "all"
 
 
-class Findings(ModalScreen[tuple[str | None, str | None] | None]):
+class Findings(Modal[tuple[str | None, str | None] | None]):
     """Gives back the finding and the kind of bad row to show: at most one of them; both None for all rows."""
 
     DEFAULT_CSS = """

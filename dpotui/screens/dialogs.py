@@ -11,11 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from core.errors import UserError
 from core.text import printable
+from dpotui.screens.modal import Modal
 from dpotui.widgets.card import Card, Entry
 from dpotui.widgets.typed import Typed
 
@@ -52,7 +52,7 @@ class Field:
     goes_on: bool = False  # what is typed goes on with what stands there, and does not take its place
 
 
-class Fields(ModalScreen[bool]):
+class Fields(Modal[bool]):
     """A dialog with fields. Keys that were typed before one of them has the focus are theirs all the same."""
 
     async def on_key(self, event: events.Key) -> None:
@@ -138,7 +138,7 @@ class Ask(Fields):
             self.dismiss(True)
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(Modal[bool]):
     """A question that is answered with one key; anything but yes is no."""
 
     DEFAULT_CSS = DIALOG_CSS.format(name="Confirm", width=66)
@@ -158,7 +158,7 @@ class Confirm(ModalScreen[bool]):
             yield text(self._words)
 
 
-class CardScreen(ModalScreen[bool]):
+class CardScreen(Modal[bool]):
     """A card over the screen, where there is no pane for it; gives back nothing."""
 
     DEFAULT_CSS = """

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 
 from core.data.filtering import Ranking, Rule, read_scored, refuse_output, write_filtered
 from core.data.held_out import Known, known
@@ -30,6 +29,7 @@ from dpotui.commands.data.filter import parameters, record_filtered
 from dpotui.screens.dialogs import Ask, Field
 from dpotui.screens.filter_lines import FilterLines, Looked
 from dpotui.screens.keys import keys_screen
+from dpotui.screens.modal import Modal
 from dpotui.widgets.footer import Keys
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def filtering_of(workspace: Workspace, config: Mapping[str, Any]) -> Filtering:
     return Filtering(workspace.path(file), workspace.path(model))
 
 
-class FilterScreen(ModalScreen[None]):
+class FilterScreen(Modal[None]):
     """Over the workbench, all of the screen. MLX is not loaded here: what is not scored yet is scored by a child."""
 
     DEFAULT_CSS = """

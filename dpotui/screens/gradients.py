@@ -10,7 +10,6 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.screen import ModalScreen
 
 from core.errors import UserError
 from core.store import commands, gradients, runs
@@ -19,6 +18,7 @@ from core.text import one_line
 from dpotui import say
 from dpotui.gradients import Module, Order, Table, short, table
 from dpotui.roles import Span
+from dpotui.screens.modal import Modal
 from dpotui.widgets.lines import Lines
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class GradientLines(Lines, can_focus=True):
             self._body.append([(f" {_padded(called, name)} ", ""), *_tail(module, width - name - 2 - _TAIL, largest)])
 
 
-class GradientsScreen(ModalScreen[None]):
+class GradientsScreen(Modal[None]):
     """Opened on a run in training it asks for the norms of the next step, and shows them when they are there."""
 
     DEFAULT_CSS = """

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 
 from core.checklist import Item
 from core.store import ticks
@@ -16,6 +15,7 @@ from core.store.ticks import Change
 from dpotui import say
 from dpotui.commands.checklist_view import told
 from dpotui.screens.dialogs import Confirm
+from dpotui.screens.modal import Modal
 from dpotui.widgets.table import Column, Row, Table
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MOST = 1000
 
 
-class HistoryScreen(ModalScreen[str | None]):
+class HistoryScreen(Modal[str | None]):
     """Gives back the id of the item that was chosen."""
 
     DEFAULT_CSS = """

@@ -9,9 +9,9 @@ from textual import events
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.geometry import Offset
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from dpotui.screens.modal import Modal
 from dpotui.stages import STAGES
 from dpotui.widgets.status import MODES, Tabs
 
@@ -50,7 +50,7 @@ def targets(screen: ModeScreen) -> list[Target]:
     return found
 
 
-class Jump(ModalScreen[Target | int | None]):
+class Jump(Modal[Target | int | None]):
     """Gives back where to, the number of a stage, or None."""
 
     DEFAULT_CSS = """

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar, cast
 
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 
 from core.data.votes import GUIDELINES
 from core.errors import UserError
 from dpotui.screens.dialogs import CardScreen
 from dpotui.screens.keys import keys_screen
+from dpotui.screens.modal import Modal
 from dpotui.widgets.card import BLANK, Entry
 from dpotui.widgets.noted import NotedLines, NoteFoot
 from dpotui.wrap import wrap
@@ -39,7 +39,7 @@ class Guidelines(CardScreen):
     ]
 
 
-class OpinionScreen(ModalScreen[None], Generic[S]):
+class OpinionScreen(Modal[None], Generic[S]):
     """Over the workbench, all of the screen. `leaves_program`: the person came for nothing else."""
 
     # What guidelines are for, said where there are none.

@@ -10,14 +10,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 
 from core.text import printable
 from dpotui.screens.dialogs import DIALOG_CSS
+from dpotui.screens.modal import Modal
 from dpotui.widgets.table import Column, Row, Table
 
 
-class Pick(ModalScreen[str | None]):
+class Pick(Modal[str | None]):
     """Gives back what was chosen."""
 
     DEFAULT_CSS = DIALOG_CSS.format(name="Pick", width=56) + "Pick Table { height: auto; max-height: 16; }"

@@ -9,7 +9,6 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from core.store import open_store
@@ -17,6 +16,7 @@ from core.workspace import Workspace
 from dpotui import past, roles, say
 from dpotui.past import Brief
 from dpotui.screens.dialogs import DIALOG_CSS
+from dpotui.screens.modal import Modal
 from dpotui.widgets.canvas import LINE_ROLES
 from dpotui.widgets.table import Column, Row, Table
 from dpotui.widgets.typed import Typed
@@ -41,7 +41,7 @@ class Picked(NamedTuple):
     beside: tuple[str, ...] = ()
 
 
-class PickRun(ModalScreen[Picked | None]):
+class PickRun(Modal[Picked | None]):
     DEFAULT_CSS = (
         DIALOG_CSS.format(name="PickRun", width=90) + "PickRun > .box { height: 85%; } PickRun Table { height: 1fr; }"
     )

@@ -45,10 +45,15 @@ class CommandsRuns(ModeScreen):
         if run is None:
             return False
         if action == "resume":
-            return run.state in runs.RESUMABLE or run.state == "paused"
+            return run.state in runs.RESUMABLE or run.state == "paused" or self._waits_for_nobody(run)
         if action == "pause":
             return run.state == "running"
         return run.state in runs.LIVE or (action == "stop" and run.state == "queued")
+
+    def _waits_for_nobody(self, run: Run) -> bool:
+        """Whether a run stands in the queue of an engine that is gone, as after the machine went down."""
+        snapshot = self.bench.snapshot
+        return run.state == "queued" and snapshot is not None and snapshot.engine.known and not snapshot.engine.alive
 
     def action_start(self) -> None:
         self.bench.start_run(self.action_in_hand())
@@ -100,6 +105,10 @@ class CommandsRuns(ModeScreen):
             return
         if run.state == "paused":
             self._send("resume")
+            return
+        if self._waits_for_nobody(run):
+            self.bench.say(f"an engine is started for {run.id}")
+            self._ensure_engine()
             return
         try:
             runs.requeue(self.bench.db, run.id)

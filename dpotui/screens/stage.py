@@ -152,21 +152,21 @@ class StageScreen(TicksItems, ActsInStage):
                 _subtitle(self.checklist, f"{state.done}/{state.total}")
         watched = snapshot.watched if snapshot.watched and run and snapshot.watched.run.id == run.id else None
         self._results(snapshot, run)
-        self._run(stage, run, watched, snapshot.live)
+        self._run(stage, run, watched, snapshot)
         self._gates(snapshot)
-        offered = (self.stage, run.id if run else None, run.state if run else None)
+        offered = (self.stage, run.id if run else None, run.state if run else None, snapshot.engine.alive)
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
 
-    def _run(self, stage: Stage, run: Run | None, watched: Watched | None, live: Run | None) -> None:
+    def _run(self, stage: Stage, run: Run | None, watched: Watched | None, snapshot: Snapshot) -> None:
         empty = "reading …"
         if run is None:
             empty = "no run of this stage yet"
             empty += f"\n\ng starts {stage.action.title} from {stage.action.config}" if stage.action else ""
             empty += "".join(f", and ^t turns to {each.title}" for each in stage.more[:1])
         elif watched is not None:
-            empty = why.nothing_yet(run, live)
+            empty = why.nothing_yet(run, snapshot.live, snapshot.engine)
         chart = self.query_one(Charts)
         plots = charts.plots(watched, chart.seen) if watched else []
         # Where nothing was written the failure is said in its place.

@@ -11,7 +11,6 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.suggester import SuggestFromList
 from textual.widgets import Input, Static
 
@@ -20,6 +19,7 @@ from core.store import open_store
 from core.text import one_line, printable
 from core.workspace import Workspace
 from dpotui.screens.dialogs import DIALOG_CSS, text
+from dpotui.screens.modal import Modal
 from dpotui.stages import EVERY_ACTION, TRAINED, Action, ConfigKind
 from dpotui.widgets.typed import Typed
 
@@ -44,7 +44,7 @@ _NAMED = 3
 _ERRORS = 4
 
 
-class Start(ModalScreen[str | None]):
+class Start(Modal[str | None]):
     """Gives back the id of the run that was started."""
 
     DEFAULT_CSS = (

@@ -8,9 +8,9 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
 from dpotui.screens.dialogs import DIALOG_CSS, text
+from dpotui.screens.modal import Modal
 
 LINES = (
     "1 to 8 are the modes: Plan holds the checklists, Stage the runs.",
@@ -21,7 +21,7 @@ LINES = (
 )
 
 
-class Tour(ModalScreen[None]):
+class Tour(Modal[None]):
     DEFAULT_CSS = DIALOG_CSS.format(name="Tour", width=78)
     BINDINGS: ClassVar[list[BindingType]] = []
 

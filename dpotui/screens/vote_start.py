@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.geometry import Size
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from core.data.votes import votes_words
@@ -22,6 +21,7 @@ from core.text import one_line, printable
 from core.workspace import Workspace
 from dpotui.roles import Span
 from dpotui.screens.dialogs import DIALOG_CSS, text
+from dpotui.screens.modal import Modal
 from dpotui.screens.vote import SEED, Voting
 from dpotui.widgets.lines import Lines
 from dpotui.widgets.typed import Typed
@@ -69,7 +69,7 @@ class Files(Lines):
         self.choose(self.top + event.y - self.cursor)
 
 
-class VoteStart(ModalScreen[Voting | None]):
+class VoteStart(Modal[Voting | None]):
     """Gives back what is to be voted on."""
 
     DEFAULT_CSS = (

@@ -22,6 +22,7 @@ async def test_a_search_that_ends_after_the_palette_was_closed_ends_nothing_else
         await pilot.press("escape")
         await scene.until(pilot, lambda: app.screen is not palette)
         palette._list_visible = not palette._list_visible
+        palette._gather_commands("stage")
         await pilot.pause(0.1)
         assert app.return_code is None
 
@@ -76,4 +77,16 @@ async def test_what_cannot_be_written_is_a_notice_whatever_key_asked_for_it(empt
         await pilot.press("n", *"why", "enter")
         await scene.until(pilot, lambda: "nothing was written" in scene.words(app))
         await pilot.press("escape")
+        assert app.return_code is None
+
+
+async def test_a_dialog_is_closed_once_however_fast_keys_come(busy: Scene) -> None:
+    async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        for key, twice in (("ctrl+o", "!"), ("question_mark", "escape"), ("enter", "escape"), ("g", "escape")):
+            await pilot.press(key)
+            await scene.until(pilot, lambda: app.screen.is_modal or app.mode_screen.pane != "checklist")
+            app.simulate_key(twice)
+            app.simulate_key(twice)
+            await scene.until(pilot, lambda: not app.screen.is_modal)
         assert app.return_code is None
