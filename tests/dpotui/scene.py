@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,10 @@ def _sample(second: int) -> Sample:
     return Sample(NOW + second, {reading.key: reading for reading in readings})
 
 
-def bench(made: Workspace, *, alive: bool = True) -> Workbench:
-    return Workbench(made, clock=lambda: NOW, probe=lambda workspace, db: alive, who="ana")
+def bench(made: Workspace, *, alive: bool = True, passing: float = 0.0) -> Workbench:
+    """`passing`: the seconds that pass from one look at the clock to the next; files are looked at every two."""
+    looks = count()
+    return Workbench(made, clock=lambda: NOW + passing * next(looks), probe=lambda workspace, db: alive, who="ana")
 
 
 async def settled(pilot: Pilot[None]) -> Workbench:

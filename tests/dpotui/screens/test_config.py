@@ -188,8 +188,7 @@ async def test_what_another_program_wrote_is_not_overwritten(empty: Scene) -> No
         await write(pilot, "training.beta", "0.2")
         path.write_text(path.read_text().replace("seed: 42", "seed: 7"))
         await pilot.press("w")
-        await scene.until(pilot, lambda: isinstance(app.screen, Confirm))
-        assert "was changed by another program" in scene.prose(app)
+        await scene.until(pilot, lambda: "was changed by another program" in scene.prose(app))
         await pilot.press("y")
         await scene.until(pilot, lambda: draft_of(pilot).value["training"]["seed"] == 7)
         assert draft_of(pilot).value["training"]["beta"] == 0.2

@@ -182,7 +182,7 @@ async def test_any_room_will_do(judged: Scene, size: tuple[int, int]) -> None:
 async def test_gates_that_are_not_those_of_the_file_say_so(judged: Scene) -> None:
     file = judged.workspace.configs / "gates.yaml"
     good = file.read_text()
-    async with scene.bench(judged.workspace).run_test(size=(80, 24)) as pilot:
+    async with scene.bench(judged.workspace, passing=3.0).run_test(size=(80, 24)) as pilot:
         app, screen = await opened(pilot)
         before = screen.table.key
         file.write_text("gates: [oops\n")
