@@ -411,6 +411,7 @@ class Workbench(App[None]):
         """What stands on the terminal is not known any more."""
         self._painter.forget()
         if self._running and self.screen_stack:
+            self.mode_screen.refresh_all()  # the first line tells how the line does
             self.screen.refresh(layout=True)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
@@ -433,6 +434,9 @@ class Workbench(App[None]):
         if event.size != self._painted_for:
             self._painted_for = event.size
             self._painter.forget()
+        elif self.snapshot is not None:
+            # It had other sizes meanwhile that were not seen here.
+            self.repaint_all()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         return ()

@@ -74,6 +74,10 @@ NVIDIA = """\
 """
 
 
+# A first line cannot name a program in a folder with blanks: the shell reads its second line, Python passes over it.
+_PYTHON = f"#!/bin/sh\n'''exec' '{sys.executable}' \"$0\" \"$@\"\n' '''\n"
+
+
 def _by_key(readings: Iterable[Reading]) -> dict[str, Reading]:
     return {reading.key: reading for reading in readings}
 
@@ -213,7 +217,7 @@ def test_the_engine_is_the_process_that_it_was() -> None:
 
 def _program(folder: Path, body: str) -> str:
     path = folder / "macmon"
-    path.write_text(f"#!{sys.executable}\nimport json, sys, time\n{body}\n")
+    path.write_text(_PYTHON + f"import json, sys, time\n{body}\n")
     path.chmod(0o700)
     return str(path)
 
@@ -325,7 +329,7 @@ def _machine(folder: Path, monkeypatch: pytest.MonkeyPatch, platform: str, **pro
     for name, text in programs.items():
         path = folder / name.replace("_", "-")
         wait = "time.sleep(60)" if name == "macmon" else ""
-        path.write_text(f"#!{sys.executable}\nimport time\nprint({text!r}, flush=True)\n{wait}\n")
+        path.write_text(_PYTHON + f"import time\nprint({text!r}, flush=True)\n{wait}\n")
         path.chmod(0o700)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(sampling, "sys", SimpleNamespace(platform=platform))
