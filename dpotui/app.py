@@ -24,7 +24,6 @@ from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.dom import DOMNode
 from textual.driver import Driver
-from textual.geometry import Size
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input
@@ -173,7 +172,7 @@ class Workbench(App[None]):
         self.ascii = settings.ascii or able.ascii
         self._able = able
         self._painter = Painter(able.colours, ascii=self.ascii)
-        self._painted_for = Size(0, 0)
+        self._unknown = True  # what stands on the terminal
         self._told: Snapshot | None = None
         self._collecting = Collecting()
         arguments: dict[str, Any] = {"clock": clock} if clock is not None else {}
@@ -409,10 +408,10 @@ class Workbench(App[None]):
 
     def repaint_all(self) -> None:
         """What stands on the terminal is not known any more."""
-        self._painter.forget()
+        self._unknown = True
         if self._running and self.screen_stack:
             self.mode_screen.refresh_all()  # the first line tells how the line does
-            self.screen.refresh(layout=True)
+            self.screen.refresh()
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return themes.DEFAULTS
@@ -422,21 +421,27 @@ class Workbench(App[None]):
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         driver = self._driver
-        if isinstance(driver, TerminalDriver):
+        if isinstance(driver, TerminalDriver) and not self._batch_count:
             if not driver.ready():
                 return
             if isinstance(renderable, LayoutUpdate | ChopsUpdate):
+                compositor = self.screen._compositor
+                if compositor.size != self.size:
+                    # Laid out for a size that is gone: on the one there is now it would land elsewhere.
+                    return
+                if self._unknown:
+                    self._unknown = False
+                    self._painter.forget()
+                    renderable = compositor.render_update(full=True, screen_stack=self._background_screens)
                 renderable = Painted(self._painter, renderable)
         super()._display(screen, renderable)
 
-    def on_resize(self, event: events.Resize) -> None:
-        # Terminals reflow or cut what stands on them when they are resized.
-        if event.size != self._painted_for:
-            self._painted_for = event.size
-            self._painter.forget()
-        elif self.snapshot is not None:
-            # It had other sizes meanwhile that were not seen here.
-            self.repaint_all()
+    def on_resize(self) -> None:
+        # Terminals reflow or cut what stands on them when they are resized, also where the size is the old one again
+        # before it was seen here.
+        self._unknown = True
+        if self.screen_stack:
+            self.screen.refresh()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         return ()

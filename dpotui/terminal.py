@@ -14,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
+from textual.events import Resize
+from textual.geometry import Size
 
 # Writes that may wait for the line (a frame is up to three). Behind a stalled one nothing is worth keeping: it would be
 # out of date when it arrives.
@@ -137,6 +139,15 @@ class TerminalDriver(LinuxDriver):
             self._stopped = False
             super()._sigcont_application()
 
+    def _get_terminal_size(self) -> tuple[int, int]:
+        """Of the terminal itself: an exported COLUMNS is of the shell's start, and would hold through every resize."""
+        try:
+            width, height = os.get_terminal_size(self.fileno)
+        except OSError:
+            width = height = 0
+        # A serial line knows no size.
+        return (width, height) if width and height else super()._get_terminal_size()
+
     def write(self, data: str) -> None:
         assert self._output is not None, "the driver must be in application mode"
         self._output.write(data)
@@ -161,6 +172,14 @@ class TerminalDriver(LinuxDriver):
             # The shell has written over what stood here.
             self._tell("repaint_all")
         super().start_application_mode()  # type: ignore[no-untyped-call]
+        # The stock handler may be interrupted by the next signal after it asked for the size: then the older of two
+        # sizes is told last, and stays.
+        self._loop.add_signal_handler(signal.SIGWINCH, self._resized)
+
+    def _resized(self) -> None:
+        if not self._in_band_window_resize:
+            size = Size(*self._get_terminal_size())
+            self.send_message(Resize(size, size))
 
     def close(self) -> None:
         super().close()

@@ -145,6 +145,9 @@ def draw(plot: Plot, look: Look, width: int, height: int, view: View = View(), *
         [*values, *plot.held], [limit.value for limit in plot.limits], rows=height - 2, log=look.log != plot.log
     )
     gutter = _gutter(plot, scale)
+    if width - gutter < 2:  # a long limit in a narrow frame leaves nothing to draw on
+        _title(frame, plot, look, lines, averages, ascii)
+        return frame
     axis = Axis(*window, Field.dots(width - gutter, ascii))
     frame.left, frame.axis = gutter, axis
     field = Field(frame, gutter, 1, width - gutter, height - 2, axis, scale, ascii)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -77,7 +78,7 @@ def test_open_tick_leave(workspace: Workspace, start: Opener) -> None:
     terminal.press("q")
     assert terminal.wait() == 0
     assert terminal.restored
-    assert f"come back with: dpotui {workspace.root}" in terminal.words.replace("\n", "")
+    assert f"come back with: dpotui {shlex.quote(str(workspace.root))}" in terminal.words.replace("\n", "")
 
 
 def test_leaving_says_that_the_run_goes_on(workspace: Workspace, start: Opener, training: Callable[[], None]) -> None:
@@ -147,24 +148,41 @@ def test_stopped_and_brought_back(workspace: Workspace, start: Opener) -> None:
     assert terminal.restored
 
 
-def test_a_storm_of_sizes(workspace: Workspace, start: Opener) -> None:
-    """A window that is dragged: whatever sizes it had, the last one is filled."""
+@pytest.mark.parametrize("dialog", [False, True])
+def test_a_storm_of_sizes(workspace: Workspace, start: Opener, dialog: bool) -> None:
+    """A window that is dragged: whatever sizes it had, the last one is filled, and the terminal shows nothing else."""
     terminal = start(str(workspace.root))
-    terminal.until("Base model selected")
-    chance = random.Random(3)
-    for _ in range(60):
-        terminal.resize(chance.randrange(1, 250), chance.randrange(1, 70))
-        terminal.read(0.01)
-    terminal.resize(100, 30)
-    terminal.read(0.2)
-    terminal.screen.reset()
-    terminal.resize(80, 24)
-    terminal.until("? Keys")
-    terminal.until("Base model selected")
-    assert terminal.words.splitlines()[-1].strip().endswith("q Leave")
+    terminal.until("any key goes on")
+    if dialog:
+        terminal.press("?")
+        terminal.until("Details  ")  # what is behind the names of the keys
+        terminal.until("Take the newest change back")
+    wanted = terminal.words
+    for seed in range(3):
+        chance = random.Random(seed)
+        for _ in range(40):
+            terminal.resize(chance.randrange(1, 250), chance.randrange(1, 70))
+            terminal.read(0.01)
+        terminal.resize(100, 30)
+        terminal.read(0.1 * seed)
+        terminal.screen.reset()
+        terminal.resize(80, 24)
+        terminal.until(lambda: terminal.words == wanted)
+    terminal.press("\x1b")
+    terminal.until(lambda: "│" not in terminal.words)
     terminal.press("q")
     assert terminal.wait() == 0
     assert terminal.restored
+
+
+def test_the_size_is_the_terminals_own(workspace: Workspace, start: Opener) -> None:
+    """An exported COLUMNS was true once, in another window."""
+    terminal = start(str(workspace.root), columns=120, rows=40, env={"COLUMNS": "80", "LINES": "24"})
+    terminal.until(lambda: "q Leave" in terminal.words.splitlines()[-1])
+    assert terminal.words.splitlines()[0].rstrip().endswith("link ok")
+    assert len(terminal.words.splitlines()[0]) > 100
+    terminal.resize(80, 24)
+    terminal.until(lambda: len(terminal.words.splitlines()[0]) <= 80 and "q Leave" in terminal.words)
 
 
 def test_two_clients_see_each_other(workspace: Workspace, start: Opener) -> None:
@@ -190,7 +208,7 @@ def test_two_clients_see_each_other(workspace: Workspace, start: Opener) -> None
 def test_detached_and_attached_again(workspace: Workspace, start: Opener, tmp_path: Path) -> None:
     """In tmux: the line drops, another terminal attaches, a second one looks on, and the server is killed."""
     tmux = ("tmux", "-S", str(tmp_path / "socket"), "-f", "/dev/null")
-    command = f"exec {sys.executable} -m dpotui {workspace.root}"
+    command = "exec " + shlex.join([sys.executable, "-m", "dpotui", str(workspace.root)])
     first = start("new-session", "-s", "a", command, command=tmux)
     try:
         first.until("Base model selected")

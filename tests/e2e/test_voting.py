@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -111,7 +112,7 @@ def test_a_session_of_twenty_pairs(workspace: Workspace, start: Opener) -> None:
     assert terminal.wait() == 0
     assert terminal.restored
     words = " ".join(bytes(terminal.received).decode().split())
-    assert f"come back with: dpotui annotate vote {workspace.root / FILE}" in words
+    assert f"come back with: dpotui annotate vote {shlex.quote(str(workspace.root / FILE))}" in words
     assert "saved: 8 votes of ana; on the file there are 8 by 1 person on 8 pairs" in words
 
     cast = _cast(workspace)
@@ -180,9 +181,7 @@ def _answered(terminal: Terminal, key: str, what: str) -> float:
 
 
 def test_no_colour_and_a_wide_screen(workspace: Workspace, start: Opener) -> None:
-    # COLUMNS, which a runner of tests may have set, outweighs the terminal.
-    size = {"COLUMNS": "200", "LINES": "60"}
-    terminal = start("--annotator", "ana", columns=200, rows=60, env={"NO_COLOR": "1", **size})
+    terminal = start("--annotator", "ana", columns=200, rows=60, env={"NO_COLOR": "1"})
     terminal.until(lambda: "▌A▐" in terminal.words and "▌B▐" in terminal.words)
 
     def underlined() -> str:

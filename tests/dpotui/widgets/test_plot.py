@@ -137,6 +137,12 @@ def test_any_numbers_fit_their_frame(
         assert "".join(piece for piece, _ in frame.spans(y)) == text
 
 
+@pytest.mark.parametrize("width", range(12, 20))
+def test_a_label_as_wide_as_the_frame_leaves_the_title(width: int) -> None:
+    frame = draw(plot([0.5, 0.6], limits=(Limit("≤", -123456789.5e-20),)), RAW, width, 5)
+    assert frame.text().startswith("loss")
+
+
 @pytest.mark.parametrize("values", [[9.999999999999347e307], [1.7e308, -1.7e308], [5e-324], [1e-308, 1e308]])
 @pytest.mark.parametrize("log", [True, False])
 def test_the_ends_of_float_are_drawn(values: list[float], log: bool) -> None:
