@@ -13,6 +13,7 @@ from mlx.utils import tree_flatten
 
 from core.config import load_config
 from core.config.dpo import DPOConfig
+from core.config.models import SampledTraining, SFTConfig
 from core.engine.client import submit
 from core.errors import UserError
 from core.generation.candidates_pass import response_text
@@ -37,9 +38,16 @@ def made(tmp_path: Path) -> Made:
     return tiny.workspace(tmp_path / "w")
 
 
+def config_of(kind: str = "dpo", **changes: object) -> DPOConfig | SFTConfig:
+    """With the samples that a run takes by default."""
+    default = SampledTraining.model_fields
+    changes = {f"training_{key}": default[key].default for key in ("sample_prompts", "sample_max_tokens")} | changes
+    return tiny.dpo_config(**changes) if kind == "dpo" else tiny.sft_config(**changes)
+
+
 def finished(made: Made, kind: str = "dpo", **changes: object) -> runs.Run:
     space, db = made
-    config = tiny.dpo_config(**changes) if kind == "dpo" else tiny.sft_config(**changes)
+    config = config_of(kind, **changes)
     run = submit(space, db, kind, config)
     execute(space, db, run.id, dpo_run.run if kind == "dpo" else sft_run.run, None)
     return runs.get(db, run.id)
@@ -115,7 +123,7 @@ def test_with_recomputed_activations_they_are_the_same(made: Made) -> None:
 def test_a_resumed_run_does_not_ask_again(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     space, db = made
     whole = finished(made)
-    run = submit(space, db, "dpo", tiny.dpo_config())
+    run = submit(space, db, "dpo", config_of())
     calls: list[tuple[str, int]] = []
     answers = Sampler._answers
 
@@ -136,7 +144,7 @@ def test_a_resumed_run_does_not_ask_again(made: Made, monkeypatch: pytest.Monkey
 def test_an_interrupted_evaluation_leaves_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine leaves in the middle of the answers: neither samples nor metrics of that step."""
     space, db = made
-    run = submit(space, db, "dpo", tiny.dpo_config())
+    run = submit(space, db, "dpo", config_of())
     step_of = module.Decoder.step
     seen = 0
 
@@ -167,7 +175,7 @@ def test_an_interrupted_evaluation_leaves_nothing(made: Made, monkeypatch: pytes
 
 def test_a_model_that_lost_its_numbers_ends_no_run_by_its_samples(made: Made) -> None:
     space, db = made
-    run = submit(space, db, "dpo", tiny.dpo_config())
+    run = submit(space, db, "dpo", config_of())
     loaded = load(space.root / "models/tiny")
     name, weight = next((n, w) for n, w in tree_flatten(loaded.model.parameters()) if "norm" in n)
     loaded.model.load_weights([(name, mx.full(weight.shape, float("nan")))], strict=False)
@@ -187,7 +195,7 @@ def ask(made: Made, rows: list[object], **changes: object) -> list[Asked]:
     path = space.data / "asked.jsonl"
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
     count = int(changes.pop("count", 3))
-    config = tiny.dpo_config(**changes)
+    config = config_of(**changes)
     return prompts_of(path, config, load(space.root / "models/tiny"), count)
 
 
