@@ -12,14 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
-
 from core.checklist import judge
 from core.checklist.tree import Item
 from core.checklist.values import LONGEST, written
 from core.errors import UserError
+from core.store import Database, files, runs, ticks
 from core.store import facts as fact_store
-from core.store import files, runs, ticks
 from core.store.database import transaction
 from core.store.facts import Fact
 from core.store.ticks import Change, Tick

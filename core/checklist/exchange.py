@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
-from sqlite_utils import Database
-
 from core.checklist import actions
 from core.checklist.files import load_documents, read_text
 from core.checklist.line import matcher
@@ -17,6 +15,7 @@ from core.checklist.state import ItemState, states
 from core.checklist.tree import Item
 from core.checklist.values import filled
 from core.errors import UserError
+from core.store import Database
 from core.store.database import transaction
 from core.workspace import Workspace
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from sqlite_utils import Database
-
 from core.checklist import judge
 from core.checklist.tree import Item
 from core.checklist.values import fact_number, fact_text, plain_text, read_number
+from core.store import Database, files, ticks
 from core.store import facts as fact_store
-from core.store import files, ticks
 from core.store.facts import Fact
 from core.store.ticks import Tick
 from core.workspace import Workspace

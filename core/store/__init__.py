@@ -1,7 +1,6 @@
 """runs.db: schema, migrations and the few queries the program needs. One module a table."""
 
-from sqlite_utils import Database
-
+from core.store._sqlite_utils import Database
 from core.store.database import open_store, transaction
 
 __all__ = ["Database", "open_store", "transaction"]

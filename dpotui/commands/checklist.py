@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from sqlite_utils import Database
 
 from core import checklist
 from core.checklist import Document, Item, ItemState, Sought
 from core.errors import UserError
-from core.store import open_store, ticks
+from core.store import Database, open_store, ticks
 from core.store.database import transaction
 from core.text import printable
 from core.workspace import Workspace, open_workspace

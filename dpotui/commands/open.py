@@ -13,7 +13,7 @@ import click
 from core.errors import UserError
 from core.text import one_line
 from core.workspace import Workspace, create_workspace, is_workspace, open_workspace
-from dpotui.lean import load_store, no_collecting
+from dpotui.lean import no_collecting
 
 
 @click.command("open")
@@ -34,7 +34,7 @@ from dpotui.lean import load_store, no_collecting
 def command(folder: Path, in_process: bool, theme: str | None, ascii: bool) -> None:
     """Open the workbench on the workspace in FOLDER, or the one around it."""
     with no_collecting():
-        load_store()
+        import core.store  # noqa: F401
     reason = no_terminal()
     workspace = _workspace(folder, ask=reason is None)
     if workspace is None:

@@ -234,6 +234,6 @@ def words(app: Workbench) -> str:
 def prose(app: Workbench) -> str:
     """The screen as words, without the lines that wrap and frame them; of a dialog without what stands beside it."""
     boxes = [child for child in app.screen.children if not (child.id or "").startswith("textual-")]
-    region = boxes[0].region if isinstance(app.screen, ModalScreen) and boxes else app.screen.region
+    region = boxes[0].region if isinstance(app.screen, ModalScreen) and len(boxes) == 1 else app.screen.region
     rows = [strip.crop(region.x, region.right).text for strip in app.screen._compositor.render_strips()]
     return " ".join(" ".join(rows[region.y : region.bottom]).replace("│", " ").split())

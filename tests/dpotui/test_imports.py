@@ -7,8 +7,6 @@ import sys
 
 _LOOK = """
 import sys
-from dpotui.lean import load_store
-load_store()
 import dpotui.app, dpotui.commands.open
 import core.checklist, core.gates, core.config, core.engine.client
 heavy = {"mlx", "mlx_lm", "transformers", "tokenizers", "torch", "huggingface_hub", "numpy", "pandas"}

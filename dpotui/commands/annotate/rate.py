@@ -16,7 +16,6 @@ from core.text import one_line, printable
 from core.workspace import Workspace, open_workspace
 from dpotui.commands.annotate.options import found, json_option
 from dpotui.commands.open import no_terminal
-from dpotui.lean import load_store
 
 if TYPE_CHECKING:
     from core.evaluation.ratings.scores import Summary
@@ -51,7 +50,6 @@ def command(
     is a mark and goes on (0 is 10), x passes over a criterion, s the answer, u undo, n note, arrows choose a
     criterion, ? all keys. Every mark is saved at once; the same command goes on where you left.
     """
-    load_store()
     workspace = open_workspace(Path(folder or "."))
     path = found(workspace, file) if file is not None else None
     if assess is not None:

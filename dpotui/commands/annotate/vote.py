@@ -13,7 +13,6 @@ from core.text import printable
 from core.workspace import open_workspace
 from dpotui.commands.annotate.options import found
 from dpotui.commands.open import no_terminal
-from dpotui.lean import load_store
 
 
 @click.command("vote")
@@ -28,7 +27,6 @@ def command(file: Path, annotator: str | None, seed: int | None, sample: int | N
     Keys: a and b say which is better, t tie, x reject both, s skip, 1-5 how sure, u undo, n note, g guidelines, ? all
     keys. Every vote is saved at once; the same command goes on where you left.
     """
-    load_store()
     workspace = open_workspace(Path(folder or "."))
     path = found(workspace, file)
     from core.store import open_store, votes

@@ -10,7 +10,6 @@ from core.errors import UserError
 from core.text import printable
 from core.workspace import open_workspace
 from dpotui.commands.open import no_terminal
-from dpotui.lean import load_store
 
 
 @click.command("browse")
@@ -21,7 +20,6 @@ def command(file: Path, folder: Path) -> None:
 
     The index that makes large files quick is kept in the workspace, in cache/data; FILE is only read.
     """
-    load_store()
     workspace = open_workspace(folder)
     if not file.is_file():
         raise UserError(f"{printable(str(file))} is no file: name a file of data")
