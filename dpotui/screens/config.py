@@ -317,8 +317,13 @@ class ConfigScreen(ConfigPanes):
         draft = self.draft
         if draft is None:
             return
-        if draft.changed and not await self._saved():
-            return
+        if draft.changed:
+            words = f"{self.bench.workspace.relative(draft.source.path)} has changes that are not written. Write them?"
+            # What is wrong with them is asked about when they are written.
+            if not draft.problems and not await self.app.push_screen_wait(Confirm("Start", words)):
+                return
+            if not await self._saved():
+                return
         kind = "evaluate" if draft.kind == "eval" else draft.kind
         subject = draft.value.get("evaluation")
         baseline = isinstance(subject, dict) and subject.get("subject") == "baseline"
