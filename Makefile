@@ -24,9 +24,9 @@ endif
 demo: $(STAMP)
 	@$(PY) -m dpotui demo $(ARGS)
 
-# One process more than there are cores: many tests wait for an engine or a clock.
+# Two processes a core: many tests wait for an engine or a clock.
 test: $(EVAL_STAMP)
-	@$(PY) -m pytest -n `$(PY) -c "import os; print(min(os.cpu_count() or 1, 3) + 1)"` --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PY) -m pytest -n `$(PY) -c "import os; print(min(os.cpu_count() or 1, 3) * 2)"` --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

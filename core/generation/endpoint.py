@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -233,6 +234,7 @@ class Answers:
 
     def __init__(self, endpoint: Endpoint, concurrency: int) -> None:
         self._endpoint = endpoint
+        self._concurrency = concurrency
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="judge")
         self._held: list[tuple[int, NoAnswer]] = []
 
@@ -254,11 +256,15 @@ class Answers:
         Raises:
             UserError: the endpoint fails altogether. What was answered before has been handed over.
         """
-        waiting: dict[Future[str], int] = {
-            self._pool.submit(self._endpoint.complete, text): number for number, text in enumerate(texts)
-        }
+        left = iter(enumerate(texts))
+        waiting: dict[Future[str], int] = {}
         failure: UserError | None = None
-        while waiting:
+        while True:
+            # No more than are answered at a time: the next is asked when an answer was handed over, and so kept.
+            for number, text in islice(left, self._concurrency - len(waiting)):
+                waiting[self._pool.submit(self._endpoint.complete, text)] = number
+            if not waiting:
+                break
             done, _ = wait(waiting, timeout=LOOK, return_when=FIRST_COMPLETED)
             for future in done:
                 number = waiting.pop(future)
