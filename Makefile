@@ -9,6 +9,9 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 STAMP := .venv/.installed
+# Bytecode is kept, whatever was exported: without it each of the hundreds of processes that the tests start compiles all
+# that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 # The tests also want lm-evaluation-harness, which is 256 MB with all it needs; the demo does without.
 EVAL_STAMP := .venv/.installed-eval
 
@@ -58,7 +61,7 @@ $(STAMP): pyproject.toml requirements.lock
 	fi; \
 	echo "installing requirements.lock"; \
 	if [ -n "$$uv" ]; then \
-	  uv pip install -q --python $(PY) -r requirements.lock; \
+	  uv pip install -q --compile-bytecode --python $(PY) -r requirements.lock; \
 	  uv pip install -q --python $(PY) --no-deps -e .; \
 	else \
 	  $(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip; \
@@ -71,7 +74,7 @@ $(STAMP): pyproject.toml requirements.lock
 $(EVAL_STAMP): $(STAMP) requirements-eval.lock
 	@set -eu; \
 	echo "installing requirements-eval.lock"; \
-	if uv --version >/dev/null 2>&1; then uv pip install -q --python $(PY) -r requirements-eval.lock; \
+	if uv --version >/dev/null 2>&1; then uv pip install -q --compile-bytecode --python $(PY) -r requirements-eval.lock; \
 	else $(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-eval.lock; fi; \
 	pwd > $(EVAL_STAMP)
 

@@ -1,11 +1,14 @@
 """Pictures of every mode at both sizes, of a workspace as it is: python -m tests.pictures WORKSPACE FOLDER.
 
-Writes SVG, and PNG beside it where rsvg-convert is installed. Those in docs/screens are of the demo while it trains.
+Writes SVG, and PNG instead where there is a Chromium, which keeps the blanks that other converters drop. Those in
+docs/screens are of the demo while it trains again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import shutil
 import subprocess
 import sys
@@ -57,9 +60,21 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for size in SIZES:
         asyncio.run(_pictures(workspace, folder, size))
-    convert = shutil.which("rsvg-convert")
-    for path in sorted(folder.glob("*.svg")) if convert else ():
-        subprocess.run([convert, "-z", "0.8", "-o", str(path.with_suffix(".png")), str(path)], check=True)
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    for path in sorted(folder.glob("*.svg")) if browser else ():
+        _png(str(browser), path)
+        path.unlink()
+
+
+def _png(browser: str, path: Path) -> None:
+    """A PNG of an SVG at its own size, which stands in its viewBox."""
+    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', path.read_text(encoding="utf-8"))
+    assert found is not None
+    size = ",".join(str(math.ceil(float(side))) for side in found.groups())
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={size}"]
+    target = path.with_suffix(".png")
+    command = [browser, *options, f"--screenshot={target}", path.resolve().as_uri()]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def parquet_lines(path: Path) -> Iterator[Line]:
                 for index in range(batch.num_rows):
                     number += 1
                     yield _line(number, {column: _json(values[index]) for column, values in columns})
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of the names of columns
         why = one_line(str(error), 80)
         after = f" after row {number}" if number else ""
         raise UserError(f"{name} is a Parquet file that cannot be read{after} ({why}): fetch it again") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.data import lines
@@ -292,6 +292,7 @@ def test_any_damage_to_gzip_gives_rows_or_a_sentence(
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(4, 10_000), st.integers(0, 255))
+@example(729, 128)  # in the name of a column
 def test_any_damage_to_parquet_gives_rows_or_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, place: int, value: int
 ) -> None:

@@ -50,7 +50,8 @@ async def _still(pilot: Pilot[None]) -> Workbench:
     for _ in range(400):
         await pilot.pause(0.03)
         now = scene.words(app)
-        since = since + 1 if now == last and "reading …" not in now and "looking …" not in now else 0
+        reading = "reading …" in now or "looking …" in now or any(worker.is_running for worker in app.workers)
+        since = since + 1 if now == last and not reading else 0
         last = now
         if since >= 8:
             return app
