@@ -27,9 +27,9 @@ endif
 demo: $(STAMP)
 	@$(PY) -m dpotui demo $(ARGS)
 
-# Two processes a core: many tests wait for an engine or a clock.
+# Three processes a core, of up to two: many tests wait for an engine, a screen or a clock.
 test: $(EVAL_STAMP)
-	@$(PY) -m pytest -n `$(PY) -c "import os; print(min(os.cpu_count() or 1, 3) * 2)"` --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PY) -m pytest -n `$(PY) -c "import os; print(min(os.cpu_count() or 1, 2) * 3)"` --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .
