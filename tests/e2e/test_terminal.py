@@ -157,7 +157,12 @@ def test_a_storm_of_sizes(workspace: Workspace, start: Opener, dialog: bool) -> 
         terminal.press("?")
         terminal.until("Details  ")  # what is behind the names of the keys
         terminal.until("Take the newest change back")
-    wanted = terminal.words
+
+    def shown() -> list[str]:
+        first, *rows = terminal.words.splitlines()
+        return [first[:30], *rows]  # the first ends in how the line does, which dragging makes slow
+
+    wanted = shown()
     for seed in range(3):
         chance = random.Random(seed)
         for _ in range(40):
@@ -167,7 +172,7 @@ def test_a_storm_of_sizes(workspace: Workspace, start: Opener, dialog: bool) -> 
         terminal.read(0.1 * seed)
         terminal.screen.reset()
         terminal.resize(80, 24)
-        terminal.until(lambda: terminal.words == wanted)
+        terminal.until(lambda: shown() == wanted)
     terminal.press("\x1b")
     terminal.until(lambda: "│" not in terminal.words)
     terminal.press("q")

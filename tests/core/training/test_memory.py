@@ -177,7 +177,7 @@ def test_a_reference_from_disk_takes_a_second_copy(made: tuple[Workspace, Databa
     assert found.part("reference") == shape.weights(4)
 
 
-@pytest.mark.parametrize(("kind", "tokens"), [("dpo", 20), ("sft", 250)])
+@pytest.mark.parametrize(("kind", "tokens"), [("dpo", 20), ("sft", 120)])
 def test_samples_take_their_keys_and_values(made: tuple[Workspace, Database], kind: str, tokens: int) -> None:
     space, _ = made
     config = config_of(kind, training_sample_prompts=64, training_sample_max_tokens=tokens, training_batch_size=1)

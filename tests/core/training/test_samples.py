@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 
 from core.config import load_config
 from core.config.dpo import DPOConfig
-from core.config.models import SampledTraining, SFTConfig
+from core.config.models import SFTConfig
 from core.engine.client import submit
 from core.errors import UserError
 from core.generation.candidates_pass import response_text
@@ -39,9 +39,8 @@ def made(tmp_path: Path) -> Made:
 
 
 def config_of(kind: str = "dpo", **changes: object) -> DPOConfig | SFTConfig:
-    """With the samples that a run takes by default."""
-    default = SampledTraining.model_fields
-    changes = {f"training_{key}": default[key].default for key in ("sample_prompts", "sample_max_tokens")} | changes
+    """With as many samples as a run takes by default, of a few tokens."""
+    changes = {"training_sample_prompts": 4, "training_sample_max_tokens": 16} | changes
     return tiny.dpo_config(**changes) if kind == "dpo" else tiny.sft_config(**changes)
 
 
@@ -85,7 +84,7 @@ def test_samples_are_what_generation_gives_with_the_same_weights(made: Made, ada
 
 def test_sft_is_held_against_the_model_before_training(made: Made) -> None:
     space, db = made
-    run = finished(made, "sft", training_learning_rate=1e-2, training_eval_steps=12)
+    run = finished(made, "sft", training_learning_rate=1e-2, training_eval_steps=12, training_sample_max_tokens=64)
     assert samples.steps(db, run.id) == [0, 12]
     prompts = [json.loads(line)["prompt"] for line in (space.data / "sft_val.jsonl").read_text().splitlines()]
     theirs = samples.reference(db, run.id)
