@@ -23,6 +23,7 @@ class Action:
 class Stage:
     number: int
     title: str
+    short: str  # where eight of them stand beside each other
     kinds: tuple[str, ...] = ()  # runs that belong to it
     action: Action | None = None
     more: tuple[Action, ...] = ()  # what else can be started here
@@ -33,10 +34,11 @@ _SIGN = "Nothing runs from here: space ticks, v fills a value, n notes why."
 
 
 STAGES = (
-    Stage(0, "Planning", hint=_SIGN),
+    Stage(0, "Planning", "Planning", hint=_SIGN),
     Stage(
         1,
         "SFT preparation",
+        "SFT",
         ("sft", "evaluate"),
         Action("sft", "SFT training", "configs/sft_config.yaml", "sft"),
         more=(
@@ -52,6 +54,7 @@ STAGES = (
     Stage(
         2,
         "Preference data",
+        "Data",
         ("data_check", "generate", "judge"),
         Action("data_check", "check of the pairs", "configs/dpo_config.yaml", "dpo"),
         more=(
@@ -62,20 +65,25 @@ STAGES = (
     Stage(
         3,
         "Model initialization",
+        "Start",
         ("init_check",),
         Action("init_check", "check of policy and reference", "configs/dpo_config.yaml", "dpo"),
     ),
     Stage(
         4,
         "Preference modeling",
+        "Reward",
         ("reward",),
         Action("reward", "reward model training", "configs/reward_config.yaml", "reward"),
     ),
-    Stage(5, "DPO optimization", ("dpo", "sweep"), Action("dpo", "DPO training", "configs/dpo_config.yaml", "dpo")),
-    Stage(6, "Iterative training", hint=_SIGN),
+    Stage(
+        5, "DPO optimization", "DPO", ("dpo", "sweep"), Action("dpo", "DPO training", "configs/dpo_config.yaml", "dpo")
+    ),
+    Stage(6, "Iterative training", "Iterations", hint=_SIGN),
     Stage(
         7,
         "Evaluation and monitoring",
+        "Evaluation",
         ("evaluate",),
         Action("evaluate", "evaluation of the final model", "configs/eval_config.yaml", "eval"),
     ),

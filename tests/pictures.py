@@ -27,12 +27,12 @@ MODES = {
     "stage": ("2",),
     "gates": ("3",),
     "runs": ("4",),
-    "data": ("5",),
+    "data": ("5", "down", "down", "enter"),
     "config": ("6",),
     "hardware": ("7",),
     "report": ("8",),
 }
-NARROW = {"stage": ("tab",), "config": ("tab",), "data": ("enter",)}
+NARROW = {"stage": ("tab",), "config": ("tab",)}
 
 
 async def _still(pilot: Pilot[None], app: Workbench) -> None:

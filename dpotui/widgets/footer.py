@@ -16,7 +16,7 @@ from dpotui.widgets.lines import Lines
 # Always there, at the end.
 _PINNED = ("screen.next-pane", "app.keys", "app.leave")
 # In which order the rest deserves room.
-_ORDER = ("item", "pair", "config", "list", "data", "run", "charts", "log", "runs", "screen", "app")
+_ORDER = ("item", "pair", "config", "list", "data", "runs", "run", "charts", "log", "screen", "app")
 
 
 class _Key(NamedTuple):

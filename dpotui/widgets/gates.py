@@ -22,9 +22,9 @@ _COLUMNS = (
     Column("target", 9, "right"),
     Column("n", 7, "right", least=100),
     Column("run", 14, least=90),
-    Column("source", 26, least=170),
+    Column("source", least=170),
     Column("age", 5, "right", least=90),
-    Column("why", 0, least=140),
+    Column("why", least=140),
 )
 NOTHING = "no gates: configs/gates.yaml names them"
 

@@ -12,6 +12,8 @@ from dpotui.roles import Span
 from dpotui.runs_desk import Seen
 from dpotui.widgets.lines import Lines
 
+_HINT = "/ kind=dpo kl<=0.1"
+
 
 class RunsHead(Lines):
     DEFAULT_CSS = "RunsHead { height: 1; }"
@@ -44,4 +46,7 @@ class RunsHead(Lines):
         if self._expression:
             left = width - sum(cell_len(text) for text, _ in spans) - 3
             spans.append((f"  {one_line(self._expression, max(8, left))}", "accent"))
+        left = width - sum(cell_len(text) for text, _ in spans) - len(_HINT) - 1
+        if left > 2 and not self._expression:
+            spans += [(" " * left, ""), ("/", "key"), (_HINT[1:], "faint")]
         return spans

@@ -60,8 +60,8 @@ class StageHead(Lines):
             count = f" {state.done}/{state.total}" if state else ""
             if stage is self._stage:
                 spans.append((f" {stage.number} {stage.title}{count} ", "here"))
-            elif width >= 160:
-                spans.append((f" {stage.number} {one_line(stage.title, 14)}{count} ", "dim"))
+            elif width >= 140:
+                spans.append((f" {stage.number} {stage.short}{count} ", "dim"))
             else:
                 done = state is not None and state.state == "done"
                 spans.append((f" {stage.number}{'✓' if done else ' '} ", "dim"))
