@@ -210,6 +210,13 @@ class Workbench(App[None]):
         """A notice; its words are text."""
         self.notify(printable(words), severity=severity, markup=False, timeout=8 if severity == "error" else 4)
 
+    def on_notify(self) -> None:
+        """Room for one more: on a low screen old ones give way, those that warn of nothing first."""
+        standing = sorted(self._notifications, key=lambda notice: notice.severity != "information")
+        room = 8 if self.size.height >= 40 else 3
+        for notice in standing[: max(0, len(standing) + 1 - room)]:
+            self._unnotify(notice, refresh=False)
+
     def written(self) -> None:
         """This client wrote something: show it now."""
         self._poller.nudge()

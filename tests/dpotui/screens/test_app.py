@@ -265,3 +265,17 @@ async def test_a_workspace_that_goes_away_ends_the_client_in_words(busy: Scene) 
         busy.db.execute("DROP TABLE facts")
         await scene.until(pilot, lambda: not app.is_running)
     assert app.return_code == 2
+
+
+@pytest.mark.parametrize(("height", "room"), [(24, 3), (60, 8)])
+async def test_notices_leave_room_for_what_one_works_on(empty: Scene, height: int, room: int) -> None:
+    app = scene.bench(empty.workspace)
+    async with app.run_test(size=(80, height), notifications=True) as pilot:
+        await scene.settled(pilot)
+        app.say("a gate failed", "warning")
+        for number in range(12):
+            app.say(f"run {number} finished")
+        await scene.until(pilot, lambda: "run 11 finished" in scene.told(app))
+        assert len(scene.told(app)) == room
+        assert scene.told(app)[0] == "a gate failed"
+        await scene.until(pilot, lambda: len(app.screen.query("Toast")) == room)
