@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pytest_textual_snapshot import SVGImageExtension
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from dpotui.app import Workbench
 from tests.dpotui import scene, states
@@ -46,14 +47,14 @@ STATES: dict[str, Callable[[Scene], Workbench]] = {"empty": _empty, "busy": _bus
 async def _still(pilot: Pilot[None]) -> Workbench:
     """Wait until the screen has been the same for a while: some modes read in threads of their own."""
     app = await scene.settled(pilot)
-    last, since = "", 0
+    last, since, drawn = "", 0, list[Strip]()
     for _ in range(400):
         await pilot.pause(0.03)
-        now = scene.words(app)
+        now, seen = scene.words(app), app.screen._compositor.render_strips()  # the strips have colours, too
         reading = "reading …" in now or "looking …" in now or any(worker.is_running for worker in app.workers)
-        since = since + 1 if now == last and not reading else 0
-        last = now
-        if since >= 8:
+        since = since + 1 if now == last and seen == drawn and not reading else 0
+        last, drawn = now, seen
+        if since >= 12:
             return app
     raise AssertionError(f"it never stands still:\n{last}")
 
