@@ -33,8 +33,13 @@ def submit(
     name: str = "",
     config_path: str | None = None,
     parent: str | None = None,
+    part_of: str | None = None,
+    part: str = "",
 ) -> Run:
     """Queue a run with a snapshot of its configuration. With a parent it waits until that one has finished.
+
+    Args:
+        part_of: the run that executes it, as its part of this name.
 
     Raises:
         UserError: files that it reads are not there, and no run is on that could still bring them.
@@ -46,7 +51,8 @@ def submit(
     missing = missing_files(config, workspace)
     if kind == "data_check":
         missing = [sentence for sentence in missing if sentence.startswith("data.")]
-    if missing and parent is None and not runs.listing(db, states=(*runs.LIVE, "queued"), limit=1):
+    coming = parent is not None or (part_of is None and runs.listing(db, states=(*runs.LIVE, "queued"), limit=1))
+    if missing and not coming:
         raise UserError("\n".join(f"{sentence}: put it there, or name another" for sentence in missing))
     snapshot = config.model_dump(mode="json")
     if kind == "calibrate":
@@ -63,6 +69,8 @@ def submit(
         seed=training.get("seed", sampling.get("seed", 0)),
         steps=training.get("max_steps", 0),
         parent=parent,
+        part_of=part_of,
+        part=part,
     )
 
 

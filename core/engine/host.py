@@ -106,7 +106,11 @@ class Engine:
             hint=None, phase="starting",
         )  # fmt: skip
         writer.log(run.id, "info", f"{run.id} {'goes on' if run.started else 'started'}")
-        context = Context(self._workspace, db, runs.get(db, run.id), writer, self._leaving)
+
+        def part(other: Run) -> None:
+            self._execute(db, writer, other, engine)
+
+        context = Context(self._workspace, db, runs.get(db, run.id), writer, self._leaving, part)
         ending: dict[str, str | None] = {}
         try:
             JOBS[run.kind](context)

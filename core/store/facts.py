@@ -33,6 +33,7 @@ class Fact:
     inputs: dict[str, str] = field(default_factory=dict)
     text: str | None = None  # what a blank is filled with where a number alone would not say it
     id: int = 0
+    aside: int = 0  # 1: of a trial, and no word on what the workspace has
 
 
 def _fact(row: dict[str, Any]) -> Fact:
@@ -40,20 +41,28 @@ def _fact(row: dict[str, Any]) -> Fact:
 
 
 def record(db: Database, *facts: Fact) -> None:
-    """Write facts, all or none. A fact without a time is measured now."""
+    """Write facts, all or none. A fact without a time is measured now; those of a sweep's trials stand aside."""
     with transaction(db):
+        aside = {run: _of_a_trial(db, run) for run in {f.run for f in facts}}
         for f in facts:
             db.execute(
-                "INSERT INTO facts (name, value, text, unit, run, time, low, high, n, source, inputs)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO facts (name, value, text, unit, run, time, low, high, n, source, inputs, aside)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [f.name, f.value, f.text, f.unit, f.run, f.time or time.time(), f.low, f.high, f.n, storable(f.source),
-                 json.dumps(f.inputs, sort_keys=True)],
+                 json.dumps(f.inputs, sort_keys=True), aside[f.run]],
             )  # fmt: skip
 
 
+def _of_a_trial(db: Database, run: str | None) -> bool:
+    sql = (
+        "SELECT 1 FROM runs AS part JOIN runs AS whole ON part.part_of = whole.id WHERE part.id = ? AND whole.kind = ?"
+    )
+    return run is not None and db.execute(sql, [run, "sweep"]).fetchone() is not None
+
+
 def latest(db: Database) -> dict[str, Fact]:
-    """The newest fact of each name."""
-    rows = db.query("SELECT * FROM facts WHERE id IN (SELECT max(id) FROM facts GROUP BY name)")
+    """The newest fact of each name, those that stand aside left out."""
+    rows = db.query("SELECT * FROM facts WHERE id IN (SELECT max(id) FROM facts WHERE aside = 0 GROUP BY name)")
     return {row["name"]: _fact(row) for row in rows}
 
 

@@ -15,8 +15,9 @@ from core.errors import UserError
 from core.store.database import storable, transaction
 
 Kind = Literal[
-    "sft", "generate", "judge", "data_check", "init_check", "reward", "dpo", "evaluate", "sweep", "calibrate"
-]
+    "sft", "generate", "judge", "data_check", "init_check", "reward", "dpo", "evaluate", "sweep", "calibrate",
+    "iterate", "export",
+]  # fmt: skip
 State = Literal["queued", "running", "paused", "stopping", "finished", "stopped", "failed", "interrupted"]
 
 LIVE: tuple[State, ...] = ("running", "paused", "stopping")
@@ -31,7 +32,9 @@ STAGE_OF_KIND: dict[str, int] = {
     "dpo": 5,
     "sweep": 5,
     "calibrate": 5,
+    "iterate": 6,
     "evaluate": 7,
+    "export": 7,
 }
 
 
@@ -61,6 +64,10 @@ class Run:
     who: str = ""  # who asked for it; "" where an older program did not record it
     tags: tuple[str, ...] = ()
     archived: float | None = None  # when it was put out of sight
+    part_of: str | None = None  # the run that executes this one as a part of itself
+    part: str = ""  # its name among the parts of that run
+    place: float | None = None  # in the queue, where a person gave it one
+    not_before: float | None = None  # it is not started earlier
 
     @property
     def stage(self) -> int:
@@ -84,8 +91,15 @@ def create(
     seed: int = 0,
     steps: int = 0,
     parent: str | None = None,
+    part_of: str | None = None,
+    part: str = "",
 ) -> Run:
-    """Queue a run. Its id is the kind and a number, such as `dpo-003`; ids are never given twice."""
+    """Queue a run. Its id is the kind and a number, such as `dpo-003`; ids are never given twice.
+
+    Args:
+        parent: it waits until that one has finished.
+        part_of: the run that executes it, under the name `part`.
+    """
     if kind not in get_args(Kind):
         raise UserError(f"'{kind}' is not a kind of run: {', '.join(get_args(Kind))}")
     with transaction(db):
@@ -93,8 +107,9 @@ def create(
         used = [int(row[0].rsplit("-", 1)[1]) for row in db.execute("SELECT id FROM runs WHERE kind = ?", [kind])]
         run_id = f"{prefix}-{max(used, default=0) + 1:03d}"
         db.execute(
-            "INSERT INTO runs (id, kind, name, state, parent, config, config_path, seed, steps, created, who)"
-            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO runs"
+            " (id, kind, name, state, parent, config, config_path, seed, steps, created, who, part_of, part)"
+            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 run_id,
                 kind,
@@ -106,6 +121,8 @@ def create(
                 steps,
                 time.time(),
                 storable(getpass.getuser()),
+                part_of,
+                part,
             ],
         )
     return get(db, run_id)
@@ -138,14 +155,36 @@ def listing(
     return [_run(row) for row in db.query(sql, [*args, limit, offset])]
 
 
-def next_queued(db: Database) -> Run | None:
-    """The oldest queued run that waits for no other: a parent must have finished."""
+# Runs of the queue in their order: where a person put them, else as they came.
+IN_ORDER = "coalesce(place, created), created, id"
+
+
+def waiting(db: Database) -> list[Run]:
+    """The queue: in order, without the parts of a run that executes them itself as soon as it is on again."""
     sql = (
-        "SELECT * FROM runs WHERE state = 'queued' AND (parent IS NULL OR parent IN"
-        " (SELECT id FROM runs WHERE state = 'finished')) ORDER BY created, id LIMIT 1"
+        "SELECT * FROM runs AS one WHERE state = 'queued' AND NOT EXISTS"
+        " (SELECT 1 FROM runs AS whole WHERE whole.id = one.part_of"
+        f" AND whole.state IN ('queued', {_quoted(LIVE)})) ORDER BY {IN_ORDER}"
     )
-    row = next(db.query(sql), None)
-    return _run(row) if row else None
+    return [_run(row) for row in db.query(sql)]
+
+
+def next_queued(db: Database) -> Run | None:
+    """The first run of the queue that waits for no other, as a parent must have finished, nor for its time."""
+    for run in waiting(db):
+        ready = run.parent is None or get(db, run.parent).state == "finished"
+        if ready and (run.not_before is None or run.not_before <= time.time()):
+            return run
+    return None
+
+
+def parts(db: Database, whole: str) -> list[Run]:
+    """The runs that a run is made of, as they came."""
+    return [_run(row) for row in db.query("SELECT * FROM runs WHERE part_of = ? ORDER BY created, id", [whole])]
+
+
+def _quoted(words: tuple[str, ...]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
 
 
 def update(db: Database, run_id: str, **columns: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlite_utils import Database, Migrations
 
 migrations = Migrations("dpotui")
@@ -445,3 +447,36 @@ CREATE INDEX artifacts_by_path ON artifacts(path);
 def order(db: Database) -> None:
     """Runs that a person puts in order, and lists of thousands of them."""
     _execute(db, _ORDER)
+
+
+# Runs that other runs are made of: a trial of a sweep, the steps of an iteration. A part is executed by the run that it
+# is part of; `part` is its name there. Of a sweep's trials facts are kept aside: they are the trial's, and say nothing
+# of what the workspace has until one of them is promoted.
+# A person's order of the queue, and the time before which a run is not started.
+_PARTS = """
+ALTER TABLE runs ADD COLUMN part_of TEXT REFERENCES runs(id);
+ALTER TABLE runs ADD COLUMN part TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN place REAL;
+ALTER TABLE runs ADD COLUMN not_before REAL;
+CREATE UNIQUE INDEX runs_by_part ON runs(part_of, part) WHERE part_of IS NOT NULL;
+
+ALTER TABLE facts ADD COLUMN aside INTEGER NOT NULL DEFAULT 0 CHECK (aside IN (0, 1));
+CREATE INDEX facts_newest ON facts(name, id) WHERE aside = 0;
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def parts(db: Database) -> None:
+    """Iterations, exports, runs made of runs, and a queue in a person's order."""
+    assert db.execute("PRAGMA foreign_keys").fetchone() == (0,)
+    indexes = [sql for (sql,) in db.execute(_INDEXES_OF_RUNS)]
+    (old,) = db.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'runs'").fetchone()
+    new = old.replace("'calibrate')", "'calibrate', 'iterate', 'export')")
+    new = re.sub(r'^CREATE TABLE "?runs"?', "CREATE TABLE runs_new", new)
+    _execute(db, f"{new};\nINSERT INTO runs_new SELECT * FROM runs;\nDROP TABLE runs;\n")  # noqa: S608
+    _execute(db, ";\n".join(["ALTER TABLE runs_new RENAME TO runs", *indexes, _PARTS]))
+
+
+_INDEXES_OF_RUNS = (
+    "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'runs' AND sql IS NOT NULL ORDER BY rowid"
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from core.errors import UserError
@@ -17,19 +18,24 @@ from core.workspace import Workspace
 
 @dataclass
 class Context:
-    """One run in the thread that executes it. `db` belongs to that thread."""
+    """One run in the thread that executes it. `db` belongs to that thread.
+
+    Attributes:
+        execute: executes another run, a part of this one, here and now.
+    """
 
     workspace: Workspace
     db: Database
     run: Run
     writer: Writer
     leaving: threading.Event
+    execute: Callable[[Run], None] | None = None
     control: Control = field(init=False)
     _phase: str = ""
     _read: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.control = Control(self.db, self.run.id, self.leaving)
+        self.control = Control(self.db, self.run.id, self.leaving, self.run.part_of)
         self._read = dict(self.run.inputs)
 
     def log(self, text: str, level: Level = "info") -> None:

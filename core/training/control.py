@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from core.store import Database, commands, runs
 from core.store.commands import Command
+from core.store.runs import State
 
 # How often runs.db is asked; a look is one small indexed query.
 INTERVAL = 0.1
@@ -22,25 +23,35 @@ class Stopped(Exception):
 
 
 class Control:
-    """Commands for one run. All of it happens in the run's own thread, with that thread's connection."""
+    """Commands for one run. All of it happens in the run's own thread, with that thread's connection.
 
-    def __init__(self, db: Database, run_id: str, leaving: threading.Event) -> None:
+    Args:
+        whole: the run that this one is a part of. A pause of it is one of this run, too; where it is to stop, this run
+            leaves as if the engine did, to go on when the whole is resumed.
+    """
+
+    def __init__(self, db: Database, run_id: str, leaving: threading.Event, whole: str | None = None) -> None:
         self._db = db
-        self._run = run_id
+        self._runs = (run_id,) if whole is None else (run_id, whole)
         self._leaving = leaving
         self._next_look = 0.0
         self._seen: list[Command] = []
+        self._whole_stops = False
 
-    def pending(self) -> list[Command]:
-        """Commands not yet answered, oldest first."""
-        if time.monotonic() >= self._next_look:
+    def pending(self, *, now: bool = False) -> list[Command]:
+        """Commands not yet answered, oldest first; as of the last look, which is at most INTERVAL ago, unless `now`."""
+        if now or time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + INTERVAL
-            self._seen = commands.pending(self._db, self._run)
+            found = [command for run in self._runs for command in commands.pending(self._db, run)]
+            own = [command for command in found if command.run == self._runs[0] or command.verb != "stop"]
+            self._whole_stops = len(own) < len(found)
+            self._seen = own
         return self._seen
 
     @property
     def leaving(self) -> bool:
-        return self._leaving.is_set()
+        self.pending()
+        return self._leaving.is_set() or self._whole_stops
 
     def wants_stop(self) -> bool:
         """Whether to end soon; asked inside long evaluations."""
@@ -59,7 +70,7 @@ class Control:
 
     def pause(self, command: Command, checkpoint: Callable[[], str]) -> None:
         """Wait until a person resumes or stops the run or the engine leaves; `checkpoint` writes one meanwhile."""
-        runs.update(self._db, self._run, state="paused")
+        self._are("paused")
         self.answer(command, "paused")
         while not self.leaving:
             time.sleep(INTERVAL)
@@ -70,10 +81,14 @@ class Control:
                     case "checkpoint":
                         self.answer(later, checkpoint())
                     case "resume":
-                        runs.update(self._db, self._run, state="running")
+                        self._are("running")
                         self.answer(later, "resumed")
                         return
                     case "stop":
                         return
                     case "gradients":
                         pass  # no step is computed now: those of the first one after the pause are measured
+
+    def _are(self, state: State) -> None:
+        for run in self._runs:
+            runs.update(self._db, run, state=state)

@@ -10,7 +10,6 @@ from sqlite_utils import Database
 
 from core.store import calibrations, facts, log, open_store, runs, transaction
 from core.store.calibrations import Size
-from core.store.facts import Fact
 from core.store.schema import migrations
 from tests.core.store.older import create_run
 
@@ -74,7 +73,7 @@ def _old_file(path: Path) -> None:
         parent = create_run(old, "sft", config={"a": 1}, name="first")
         run = create_run(old, "dpo", config={}, parent=parent)
         old.execute("INSERT INTO log (run, time, level, text) VALUES (?, 1.0, 'info', 'kept')", [run])
-    facts.record(old, Fact("dpo.kl_divergence", 0.1, run=run))
+        old.execute("INSERT INTO facts (name, value, run, time) VALUES ('dpo.kl_divergence', 0.1, ?, 1.0)", [run])
     with pytest.raises(sqlite3.IntegrityError):
         create_run(old, "calibrate", config={})
     connection.close()

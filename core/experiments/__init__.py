@@ -1,0 +1,1 @@
+"""Work made of several runs: iterations, sweeps; and one run on several machines."""
