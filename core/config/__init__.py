@@ -4,6 +4,7 @@ from core.config.document import Document, parse, read, standing
 from core.config.dpo import DPOConfig
 from core.config.evaluate import EvalConfig
 from core.config.generate import GenerateConfig
+from core.config.iterate import IterateConfig
 from core.config.judge import JudgeConfig
 from core.config.keys import Key, keys
 from core.config.kinds import CONFIGS, RUN_CONFIGS, RunConfig, TrainingConfig
@@ -20,6 +21,7 @@ __all__ = [
     "Document",
     "EvalConfig",
     "GenerateConfig",
+    "IterateConfig",
     "JudgeConfig",
     "Key",
     "Platform",

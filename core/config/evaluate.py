@@ -64,6 +64,11 @@ class EvaluatedModels(Section):
     base: Text | None = Field(
         default=None, description="What the baseline was made from; its generations stand beside the others'."
     )
+    reference: Text | None = Field(
+        default=None,
+        description="What rewards and KL of the final model are held against; without it the reference of the DPO run"
+        " that wrote it.",
+    )
     trust_remote_code: bool = Field(
         default=False,
         description="Run Python code that comes with a model. Leave it off unless you have read that code.",
@@ -339,6 +344,8 @@ class EvalConfig(Section):
         preference = self.alignment_evaluation.preference_validation
         if {"preference", "win_rate", "final"} & set(parts):
             found["alignment_evaluation.preference_validation.test_set"] = preference.test_set
+        if {"preference", "final"} & set(parts) and self.model.reference is not None:
+            found["model.reference"] = self.model.reference
         if "win_rate" in parts:
             found["model.baseline"] = self.model.baseline
             if preference.judge is not None and preference.judge.kind != "endpoint":

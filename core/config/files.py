@@ -49,7 +49,12 @@ def kind_of_file(path: Path) -> str | None:
 
 
 def _by_sections(value: dict[str, Any]) -> str | None:
-    for key, kind in (("judges", "judge"), ("alignment_evaluation", "eval"), ("generation", "generate")):
+    for key, kind in (
+        ("judges", "judge"),
+        ("alignment_evaluation", "eval"),
+        ("generation", "generate"),
+        ("iteration", "iterate"),
+    ):
         if key in value:
             return kind
     model, training = value.get("model"), value.get("training")

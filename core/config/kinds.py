@@ -5,12 +5,13 @@ from __future__ import annotations
 from core.config.dpo import DPOConfig
 from core.config.evaluate import EvalConfig
 from core.config.generate import GenerateConfig
+from core.config.iterate import IterateConfig
 from core.config.judge import JudgeConfig
 from core.config.models import SFTConfig
 from core.config.reward import RewardConfig
 
 TrainingConfig = DPOConfig | SFTConfig | RewardConfig
-RunConfig = TrainingConfig | GenerateConfig | JudgeConfig | EvalConfig
+RunConfig = TrainingConfig | GenerateConfig | JudgeConfig | EvalConfig | IterateConfig
 
 # By the name that commands and files give it: `<name>_config.yaml`.
 CONFIGS: dict[str, type[DPOConfig] | type[SFTConfig] | type[RewardConfig]] = {
@@ -23,6 +24,7 @@ RUN_CONFIGS: dict[str, type[RunConfig]] = {
     "generate": GenerateConfig,
     "judge": JudgeConfig,
     "eval": EvalConfig,
+    "iterate": IterateConfig,
 }
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
+from core.config.environment import Environment
 from core.config.optimizers import OPTIONS_IN_WORDS, OptimizerConfig, OptimizerName
 from core.config.section import MANY, whole
 from core.config.section import Number as Number
@@ -304,6 +305,9 @@ class Compute(Section):
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Compute activations again in the backward pass: less memory, more time."
+    )
+    environment: Environment = Field(
+        default_factory=Environment, description="Variables and limits of MLX while the run is on."
     )
 
 

@@ -303,6 +303,8 @@ PRACTICE: dict[str, str] = {
     " good to about 0.4.",
     "alignment_evaluation.human_eval.criteria": "Each is one more mark for every answer.",
     "alignment_evaluation.human_eval.scale": "Marks of different scales cannot be put together: keep it for a project.",
+    "model.reference": "Name the model before the first round of DPO, and the KL tells the whole way that all rounds"
+    " went together.",
     "perplexity.validation_file": "A perplexity that rises after DPO on SFT's own examples tells of lost fluency.",
     "perplexity.max_prompt_length": "Use the limits of SFT, or the numbers cannot be compared.",
     "perplexity.max_response_length": "Use the limits of SFT, or the numbers cannot be compared.",
@@ -323,6 +325,35 @@ PRACTICE: dict[str, str] = {
     " of the pairs.",
     "quality_thresholds.perplexity.max": "Depends on model and data: measure the baseline once and set it a little"
     " above.",
+    # Iterations
+    "iteration.max_iterations": "Two or three rounds bring most of what there is; later ones mostly drift. A round"
+    " takes as long as its DPO, its evaluation and, with on_policy, its answers and their judging together.",
+    "iteration.reference": "previous lets every round move on by as much as the KL limit allows, so that the distance"
+    " from the start adds up: the evaluation measures it against the first reference. first keeps all rounds together"
+    " within one limit, and stops bringing anything once it is reached.",
+    "iteration.settings": "Smaller steps for later rounds: a policy that has been through DPO needs less. A person who"
+    " decides to continue can change them for the rounds that follow.",
+    "data.on_policy": "Fresh pairs show the policy what it does wrong now; those it has learned from already teach it"
+    " little more and make KL grow. The judge must be better than the policy, or it learns the judge's faults.",
+    "data.train_on": "fresh follows the policy; all forgets less, and a round takes no longer, as its steps are given.",
+    "steps.dpo_file": "The first round starts from its policy_model and reference_model; steps, rate and β hold for each"
+    " round.",
+    "steps.generate_file": "Its model is replaced by the policy of the round, its files by the round's own. Prompts of"
+    " the validation and test files are left out of the pairs.",
+    "steps.judge_file": "Its input and output are the round's. A reward model of stage 4 is quick; it was trained on the"
+    " first pairs, and knows less of answers that have moved away from them.",
+    "steps.evaluate_file": "Its final model is replaced by the round's. Fewer parts and a limit on benchmarks make"
+    " rounds cheaper; the same for all of them, or they cannot be compared.",
+    "score.fact": "eval.win_rate asks what the rounds are for; dpo.preference_accuracy costs nothing more, and rises"
+    " also where answers do not become better.",
+    "score.goal": "minimize is for figures such as dpo.kl_divergence or a perplexity.",
+    "convergence.patience": "1 stops at the first round that brought nothing sure; with few prompts no single round is"
+    " sure, so 2 is safer.",
+    "convergence.min_gain": "Half a point of win rate is seldom worth a night.",
+    "decision.by": "A person reads what came out before it is built upon. A rule goes on through the night, and rolls"
+    " back where a round broke a limit.",
+    "logging.model_dir": "eval_config.yaml and later work name this folder, so that a rollback reaches them: the files"
+    " in it are then those of the better round.",
     **{f"judges.NAME.{key}": text for key, text in _JUDGE.items()},
 }
 

@@ -25,7 +25,8 @@ class Against:
 
 
 def against(session: Session) -> Against:
-    """The reference of the final model: the one its DPO run was trained against, else of an adapter what it stands on.
+    """The reference of the final model: the one that is configured, else the one its DPO run was trained against, else
+    of an adapter what it stands on.
 
     A reference whose files are not what that run read is none: the distance from it means nothing.
     """
@@ -33,6 +34,8 @@ def against(session: Session) -> Against:
     made = origin(context.workspace, context.db, name)
     folder = context.workspace.path(name)
     base = adapted(folder) if folder.is_dir() else None
+    if (named := session.config.model.reference) is not None:
+        return Against(made, named, words=f"{printable(named)} (model.reference)")
     if made.config is None or made.run is None:
         if base is None:
             return Against(made, None, why=f"its reference is not known: {made.why}")

@@ -139,7 +139,7 @@ class Session:
     @property
     def _models(self) -> tuple[str | None, ...]:
         model = self.config.model
-        return model.final, model.baseline, model.base
+        return model.final, model.baseline, model.base, model.reference
 
     def record(self, *found: Fact) -> None:
         """Write facts of this run."""

@@ -480,3 +480,49 @@ def parts(db: Database) -> None:
 _INDEXES_OF_RUNS = (
     "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'runs' AND sql IS NOT NULL ORDER BY rowid"
 )
+
+
+# A round of an iterate run: what it started from and came to (lists are JSON); and what was decided after it.
+_ITERATIONS = """
+CREATE TABLE iterations (
+    run        TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    number     INTEGER NOT NULL,
+    policy     TEXT NOT NULL,
+    reference  TEXT NOT NULL,
+    train_file TEXT NOT NULL,
+    model      TEXT,
+    dpo        TEXT REFERENCES runs(id),
+    evaluation TEXT REFERENCES runs(id),
+    score      REAL,
+    low        REAL,
+    high       REAL,
+    n          INTEGER,
+    unit       TEXT NOT NULL,
+    why        TEXT NOT NULL,
+    broken     TEXT NOT NULL,
+    weaknesses TEXT NOT NULL,
+    time       REAL NOT NULL,
+    PRIMARY KEY (run, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE iteration_decisions (
+    id       INTEGER PRIMARY KEY,
+    run      TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    number   INTEGER NOT NULL,
+    choice   TEXT NOT NULL CHECK (choice IN ('continue', 'stop', 'rollback')),
+    target   INTEGER NOT NULL,
+    goes_on  INTEGER NOT NULL CHECK (goes_on IN (0, 1)),
+    reason   TEXT NOT NULL,
+    who      TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    time     REAL NOT NULL,
+    done     REAL
+) STRICT;
+CREATE INDEX iteration_decisions_by_run ON iteration_decisions(run, number, id);
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def iterations(db: Database) -> None:
+    """Rounds of iterate runs, and what was decided after each."""
+    _execute(db, _ITERATIONS)
