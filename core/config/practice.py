@@ -194,6 +194,21 @@ PRACTICE: dict[str, str] = {
     " on when training does not fit. Runs that do not train take no notice of it.",
     "compute.trunk_cache_gb": "With adapters on the last blocks only, epochs after the first skip the frozen ones. It"
     " is disk, read back each epoch; 0 computes them again each time.",
+    "compute.environment.metal_fast_synch": "Leave it out on one Mac: nothing there waits often enough. Over several it"
+    " takes a tenth of the time between them, and MLX's own pages advise against it since it can lock the GPU until"
+    " the Mac is restarted.",
+    "compute.environment.metal_preallocate": "Kept because checklists name it. Set or not, MLX does the same; the log"
+    " and Hardware say so. wired_limit_gb is what keeps memory in place.",
+    "compute.environment.relax_gpu_watchdog": "For runs that end with 'Impacting Interactivity'. A display that sleeps"
+    " helps more surely, and over SSH with none attached it is not needed.",
+    "compute.environment.tokenizers_parallelism": "On is the default of tokenizers. false keeps cores free for other"
+    " work while data are read, and silences the warning about forks.",
+    "compute.environment.wired_limit_gb": "Right as it is. Less leaves more to other programs; more than Metal"
+    " recommends wants sudo sysctl iogpu.wired_limit_mb first.",
+    "compute.environment.cache_limit_gb": "A few GB keep a run with many lengths from holding memory that it no longer"
+    " needs; 0 gives all back at once, which is slower.",
+    "compute.environment.memory_limit_gb": "A guideline, no wall: a step that needs more takes more. To stay within"
+    " memory, lower the batch size.",
     # Names
     "logging.wandb_project": "Groups runs by name in lists and exports. No account is needed and nothing leaves this"
     " machine.",
