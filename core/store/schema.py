@@ -526,3 +526,43 @@ CREATE INDEX iteration_decisions_by_run ON iteration_decisions(run, number, id);
 def iterations(db: Database) -> None:
     """Rounds of iterate runs, and what was decided after each."""
     _execute(db, _ITERATIONS)
+
+
+# Trials of a sweep. `drawn` is what Optuna drew and `parameters` what that comes to, `keys` what the trial's
+# configuration has otherwise than the sweep's; `evaluations` are [step, value] of the metric on the way. `losses` counts
+# how often its engine was gone. Importances are as of so many trials.
+_TRIALS = """
+CREATE TABLE trials (
+    sweep       TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    number      INTEGER NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN (
+        'running', 'complete', 'pruned', 'failed', 'out of memory', 'refused', 'stopped')),
+    drawn       TEXT NOT NULL,
+    parameters  TEXT NOT NULL,
+    keys        TEXT NOT NULL,
+    run         TEXT REFERENCES runs(id),
+    value       REAL,
+    kl          REAL,
+    reason      TEXT NOT NULL DEFAULT '',
+    evaluations TEXT NOT NULL DEFAULT '[]',
+    losses      INTEGER NOT NULL DEFAULT 0,
+    began       REAL NOT NULL,
+    ended       REAL,
+    PRIMARY KEY (sweep, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX trials_by_run ON trials(run);
+
+CREATE TABLE importances (
+    sweep     TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    parameter TEXT NOT NULL,
+    share     REAL NOT NULL,
+    trials    INTEGER NOT NULL,
+    PRIMARY KEY (sweep, parameter)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def trials(db: Database) -> None:
+    """Trials of sweeps, and how much each of their parameters matters."""
+    _execute(db, _TRIALS)
