@@ -20,8 +20,8 @@ class Environment(Section):
     )
     metal_preallocate: bool | None = Field(
         default=None,
-        description="MLX_METAL_PREALLOCATE, which no version of MLX reads: wired_limit_gb and cache_limit_gb do what its"
-        " name promises.",
+        description="MLX_METAL_PREALLOCATE, which no version of MLX reads: wired_limit_gb and cache_limit_gb do what"
+        " its name promises.",
     )
     relax_gpu_watchdog: bool | None = Field(
         default=None,
@@ -50,15 +50,15 @@ class Environment(Section):
     )
     memory_limit_gb: Number | None = Field(
         default=None,
-        description="Memory from which on MLX waits for running work before it takes more (mx.set_memory_limit); without"
-        " it what MLX takes for right.",
+        description="Memory from which on MLX waits for running work before it takes more (mx.set_memory_limit);"
+        " without it what MLX takes for right.",
         gt=0,
         le=_MOST_GB,
         json_schema_extra=unit("GB"),
     )
 
     def conflicts(self) -> list[tuple[str, str]]:
-        if self.cache_limit_gb is not None and self.memory_limit_gb is not None:
-            if self.cache_limit_gb > self.memory_limit_gb:
-                return [("cache_limit_gb", f"is more than memory_limit_gb ({self.memory_limit_gb:g}): let it be less")]
+        cache, memory = self.cache_limit_gb, self.memory_limit_gb
+        if cache is not None and memory is not None and cache > memory:
+            return [("cache_limit_gb", f"is more than memory_limit_gb ({memory:g}): let it be less")]
         return []

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from core.engine.lock import no_engine
@@ -85,8 +86,11 @@ def reap(workspace: Workspace, db: Database) -> list[str]:
         return mark_lost(db) if none and runs.listing(db, states=runs.LIVE) else []
 
 
-def ensure_engine(workspace: Workspace) -> None:
+def ensure_engine(workspace: Workspace, environment: Mapping[str, str] | None = None) -> None:
     """Start a detached engine unless one lives: its own session, no terminal, output to engine.log.
+
+    Args:
+        environment: what it begins with, instead of this process's.
 
     Raises:
         UserError: it did not come up; the last line of its log says why.
@@ -103,6 +107,7 @@ def ensure_engine(workspace: Workspace) -> None:
             stderr=log,
             cwd=workspace.root,
             start_new_session=True,
+            env=environment,
         )
     finally:
         os.close(log)

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 
-from core import hardware
+from core import environment, hardware
 from core.engine.client import ensure_engine
 from core.engine.hooks import Hooks
 from core.engine.lock import engine_lock
 from core.engine.lost import mark_lost
 from core.engine.reasons import reason_of
+from core.engine.surroundings import surroundings
 from core.errors import UserError
 from core.store import Database, commands, engines, open_store, runs
 from core.store.runs import Run
@@ -50,6 +51,7 @@ class Engine:
         self._idle_seconds = idle_seconds
         self._leaving = threading.Event()
         self._failure: BaseException | None = None
+        self.wants_successor = False  # a process that loads MLX with other variables
 
     def leave(self) -> None:
         """Checkpoint the run that is on, then end. Returns at once."""
@@ -79,6 +81,10 @@ class Engine:
                 idle_since = time.monotonic()
                 while not self._leaving.is_set():
                     run = runs.next_queued(db)
+                    if run is not None and self._needs_another_process(run):
+                        writer.log(run.id, "info", "the engine starts anew: MLX reads its variables when it begins")
+                        self.wants_successor = True
+                        break
                     if run is not None:
                         self._execute(db, writer, run, engine)
                         hooks.run_ended(runs.get(db, run.id))
@@ -94,7 +100,12 @@ class Engine:
         except BaseException as error:
             self._failure = error
 
+    def _needs_another_process(self, run: Run) -> bool:
+        return self._hosting == "detached" and environment.began_otherwise(environment.environment_in(run.config))
+
     def _execute(self, db: Database, writer: Writer, run: Run, engine: int) -> None:
+        # Before MLX is loaded, which reads them once.
+        variables = environment.set_variables(environment.environment_in(run.config))
         # MLX is loaded here, in the thread that uses it, and not before there is something to do.
         from core import gates
         from core.engine.jobs import JOBS
@@ -113,7 +124,8 @@ class Engine:
         context = Context(self._workspace, db, runs.get(db, run.id), writer, self._leaving, part)
         ending: dict[str, str | None] = {}
         try:
-            JOBS[run.kind](context)
+            with surroundings(context, variables):
+                JOBS[run.kind](context)
             ending = {"state": "finished"}
         except Stopped as stopped:
             ending = {"state": "interrupted" if stopped.leaving else "stopped"}
@@ -168,6 +180,8 @@ def serve_detached(workspace: Workspace, idle_seconds: float | None = IDLE_SECON
     # It has no terminal; a hangup that reaches it all the same means nothing to it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     engine.serve()
+    if engine.wants_successor:
+        ensure_engine(workspace, environment.as_started())
 
 
 class InProcessEngine:

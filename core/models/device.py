@@ -13,7 +13,4 @@ def use_device(planned: ComputePlan) -> mx.Dtype:
     """Set MLX's device for this thread; returns the type of the weights."""
     mx.set_default_device(mx.Device(mx.gpu if planned.device == "gpu" else mx.cpu))
     mx.reset_peak_memory()
-    if planned.device == "gpu" and mx.metal.is_available():
-        # Weights that stay resident are not paged in again at each step; mlx-lm's trainer does the same.
-        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
     return DTYPES[planned.dtype]

@@ -566,3 +566,47 @@ CREATE TABLE importances (
 def trials(db: Database) -> None:
     """Trials of sweeps, and how much each of their parameters matters."""
     _execute(db, _TRIALS)
+
+
+_ENVIRONMENTS = """
+CREATE TABLE environments (
+    run    TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    place  INTEGER NOT NULL,
+    name   TEXT NOT NULL,
+    key    TEXT NOT NULL,
+    value  TEXT,
+    by     TEXT NOT NULL CHECK (by IN ('configuration', 'shell', 'default')),
+    effect TEXT CHECK (effect IN ('effective', 'without effect', 'not yet', 'not told')),
+    why    TEXT NOT NULL,
+    PRIMARY KEY (run, place)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def environments(db: Database) -> None:
+    """Variables and limits of MLX that a run computed under."""
+    _execute(db, _ENVIRONMENTS)
+
+
+# How far a run was told to a tracker: `position` (JSON) is the high-water mark, behind which nothing is sent again.
+_TRACKED = """
+CREATE TABLE tracked (
+    run      TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    tracker  TEXT NOT NULL,
+    state    TEXT NOT NULL CHECK (state IN ('starting', 'sending', 'waiting', 'done', 'failed', 'missing')),
+    options  TEXT NOT NULL,
+    key      TEXT NOT NULL,
+    place    TEXT NOT NULL,
+    position TEXT NOT NULL,
+    error    TEXT NOT NULL,
+    time     REAL NOT NULL,
+    PRIMARY KEY (run, tracker)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def tracked(db: Database) -> None:
+    """Trackers that runs are told to."""
+    _execute(db, _TRACKED)

@@ -20,11 +20,12 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_map
 
-from core.config import CONFIGS, DPOConfig, RewardConfig, SFTConfig, TrainingConfig
+from core.config import CONFIGS, DPOConfig, RewardConfig, SFTConfig, TrainingConfig, plan_for
 from core.data.batches import in_order
 from core.data.tokenize import Tokens
 from core.errors import UserError
 from core.models.gradient_checkpointing import gradient_checkpointing
+from core.models.limits import limits
 from core.store import Database, files, open_store
 from core.store.log import Level
 from core.store.runs import Run
@@ -230,7 +231,8 @@ def serve(lines: Iterable[str]) -> None:
     config = CONFIGS[kind].model_validate(request["config"])
     # No step of the probe is one that is asked for here.
     config = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": 1})})
-    with closing(open_store(workspace.database)) as db:
+    device = plan_for(config).device
+    with closing(open_store(workspace.database)) as db, limits(config.compute.environment, device):
         objective = objective_of(Quiet(workspace, db, kind, config), config)
         with gradient_checkpointing(objective.model, config.compute.gradient_checkpointing):
             trial = Trial(objective, config)
