@@ -15,6 +15,7 @@ from typing import Literal
 from core.config.kinds import TrainingConfig
 from core.config.models import AUTO, Compute
 from core.config.optimizers import DECAYING
+from core.config.trackers import install_line, installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +119,17 @@ def answers(config: TrainingConfig, platform: Platform | None = None) -> list[st
             f"optimization.weight_decay: {config.optimization.weight_decay:g}: {optimizer} has no weight decay;"
             " adamw is Adam with it"
         )
-    if config.logging.wandb_project is not None:
+    logging = config.logging
+    if logging.wandb_project is not None and "wandb" not in logging.trackers:
         said.append(
-            f"logging.wandb_project: {config.logging.wandb_project}: kept with the run; metrics go to runs.db,"
+            f"logging.wandb_project: {logging.wandb_project}: kept with the run; metrics go to runs.db,"
             " nothing is sent to Weights & Biases"
         )
+    for tracker in logging.trackers:
+        if not installed(tracker):
+            said.append(
+                f"logging.trackers: {tracker}: not installed, so nothing is sent to it: {install_line(tracker)}"
+            )
     return said
 
 

@@ -19,6 +19,7 @@ from core.config.section import Section as Section
 from core.config.section import Text as Text
 from core.config.section import Whole as Whole
 from core.config.section import unit as _unit
+from core.config.trackers import TrackerName, secret_in
 
 # batch_size: auto. The engine writes the number that was used into the run's configuration before the run begins.
 AUTO = 0
@@ -311,10 +312,44 @@ class Compute(Section):
     )
 
 
+def _tracker_names(value: object) -> object:
+    """One name may stand without brackets."""
+    return [value] if isinstance(value, str) else value
+
+
 class Logging(Section):
-    wandb_project: Text | None = Field(default=None, description="Weights & Biases project; a label, nothing is sent.")
+    wandb_project: Text | None = Field(
+        default=None,
+        description="Project of Weights & Biases, experiment of MLflow. A label, until trackers names one of them.",
+    )
     wandb_run_name: Text | None = Field(default=None, description="Name of the run.")
     output_dir: Text = Field(description="Folder of the run's checkpoints, adapter and metrics.")
+    trackers: Annotated[list[TrackerName], BeforeValidator(_tracker_names)] = Field(
+        default_factory=list,
+        description="Whom the run is told to while it goes on, beside runs.db: wandb, mlflow, tensorboard. Their keys"
+        " come from the environment alone, such as WANDB_API_KEY.",
+    )
+    wandb_mode: Literal["online", "offline"] = Field(
+        default="online",
+        description="online sends to Weights & Biases as the run goes on; offline writes a folder under outputs/wandb,"
+        " which 'wandb sync' sends when you say so.",
+    )
+    mlflow_tracking_uri: Text | None = Field(
+        default=None,
+        description="Server or database of MLflow, such as http://host:5000; without it MLFLOW_TRACKING_URI, else"
+        " outputs/mlflow/mlflow.db.",
+    )
+    tensorboard_dir: Text | None = Field(
+        default=None,
+        description="Folder of TensorBoard's event files, with one for each run in it; without it outputs/tensorboard.",
+    )
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        keys = ("wandb_project", "wandb_run_name", "mlflow_tracking_uri", "tensorboard_dir")
+        found = [(key, secret_in(getattr(self, key) or "")) for key in keys]
+        if len(set(self.trackers)) < len(self.trackers):
+            found.append(("trackers", "names one twice: once is enough"))
+        return [(key, sentence) for key, sentence in found if sentence]
 
 
 class SFTConfig(Section):

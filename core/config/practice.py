@@ -210,11 +210,19 @@ PRACTICE: dict[str, str] = {
     "compute.environment.memory_limit_gb": "A guideline, no wall: a step that needs more takes more. To stay within"
     " memory, lower the batch size.",
     # Names
-    "logging.wandb_project": "Groups runs by name in lists and exports. No account is needed and nothing leaves this"
-    " machine.",
+    "logging.wandb_project": "Groups runs by name in lists, exports and trackers. By itself it sends nothing: no"
+    " account is needed.",
     "logging.wandb_run_name": "The name under which you find the run again: say in it what you changed.",
     "logging.output_dir": "One folder a run, so that the checkpoints of one experiment are not taken for those of"
     " another.",
+    "logging.trackers": "Without one nothing leaves this machine. Each is fed by a process of its own from runs.db:"
+    " one that fails costs a warning and no training. 'dpotui track' sends a run afterwards as well.",
+    "logging.wandb_mode": "offline where the machine has no net, or where somebody is to look first. Configuration,"
+    " metrics and measured values are sent; prompts, responses, models and logs never.",
+    "logging.mlflow_tracking_uri": "A server is for several people; the database in outputs is seen with 'mlflow ui'."
+    " A name or password belongs into the environment, not here.",
+    "logging.tensorboard_dir": "Runs that lie in one folder are drawn together. Event files grow by about 1 kB a"
+    " report.",
     "generate:logging.output_dir": "A stopped run goes on from what lies there, so give each attempt its own.",
     "judge:logging.output_dir": "Verdicts are kept there as they come: a stopped run does not ask them again.",
     "eval:logging.output_dir": "Answers and verdicts item by item: read there what a score does not say.",
@@ -351,12 +359,12 @@ PRACTICE: dict[str, str] = {
     "data.on_policy": "Fresh pairs show the policy what it does wrong now; those it has learned from already teach it"
     " little more and make KL grow. The judge must be better than the policy, or it learns the judge's faults.",
     "data.train_on": "fresh follows the policy; all forgets less, and a round takes no longer, as its steps are given.",
-    "steps.dpo_file": "The first round starts from its policy_model and reference_model; steps, rate and β hold for each"
-    " round.",
+    "steps.dpo_file": "The first round starts from its policy_model and reference_model; steps, rate and β hold for"
+    " each round.",
     "steps.generate_file": "Its model is replaced by the policy of the round, its files by the round's own. Prompts of"
     " the validation and test files are left out of the pairs.",
-    "steps.judge_file": "Its input and output are the round's. A reward model of stage 4 is quick; it was trained on the"
-    " first pairs, and knows less of answers that have moved away from them.",
+    "steps.judge_file": "Its input and output are the round's. A reward model of stage 4 is quick; it was trained on"
+    " the first pairs, and knows less of answers that have moved away from them.",
     "steps.evaluate_file": "Its final model is replaced by the round's. Fewer parts and a limit on benchmarks make"
     " rounds cheaper; the same for all of them, or they cannot be compared.",
     "score.fact": "eval.win_rate asks what the rounds are for; dpo.preference_accuracy costs nothing more, and rises"
