@@ -610,3 +610,26 @@ CREATE TABLE tracked (
 def tracked(db: Database) -> None:
     """Trackers that runs are told to."""
     _execute(db, _TRACKED)
+
+
+# Of a run that several ranks train: what each did from report to report. Seconds of its own work, and of waiting.
+_RANKS = """
+CREATE TABLE ranks (
+    run       TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    step      INTEGER NOT NULL,
+    rank      INTEGER NOT NULL,
+    host      TEXT NOT NULL,
+    share     REAL NOT NULL,
+    pairs     REAL NOT NULL,
+    computing REAL NOT NULL,
+    waiting   REAL NOT NULL,
+    time      REAL NOT NULL,
+    PRIMARY KEY (run, step, rank)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def ranks(db: Database) -> None:
+    """The parts of ranks in runs that several machines train."""
+    _execute(db, _RANKS)
