@@ -105,7 +105,7 @@ def test_the_first_host_has_to_be_here() -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read .*mlx.distributed_config"):
+    with pytest.raises(UserError, match=r"cannot be read .*mlx\.distributed_config"):
         read_hosts(tmp_path / "none.json")
     file = tmp_path / "hosts.json"
     for data, words in ((b"[\n{,", "line 2: no valid JSON"), (b"\xff\xfe", "not UTF-8"), (b"[" * 100_000, "no valid")):
