@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from core import environment, hardware
 from core.engine.client import ensure_engine
@@ -24,6 +25,9 @@ from core.store import Database, commands, engines, open_store, runs
 from core.store.runs import Run
 from core.store.writer import Writer
 from core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from core.training.context import Prune
 
 HEARTBEAT = 1.0
 LOOK = 0.2
@@ -103,7 +107,7 @@ class Engine:
     def _needs_another_process(self, run: Run) -> bool:
         return self._hosting == "detached" and environment.began_otherwise(environment.environment_in(run.config))
 
-    def _execute(self, db: Database, writer: Writer, run: Run, engine: int) -> None:
+    def _execute(self, db: Database, writer: Writer, run: Run, engine: int, prune: Prune | None = None) -> None:
         # Before MLX is loaded, which reads them once.
         variables = environment.set_variables(environment.environment_in(run.config))
         # MLX is loaded here, in the thread that uses it, and not before there is something to do.
@@ -118,10 +122,10 @@ class Engine:
         )  # fmt: skip
         writer.log(run.id, "info", f"{run.id} {'goes on' if run.started else 'started'}")
 
-        def part(other: Run) -> None:
-            self._execute(db, writer, other, engine)
+        def part(other: Run, prune: Prune | None) -> None:
+            self._execute(db, writer, other, engine, prune)
 
-        context = Context(self._workspace, db, runs.get(db, run.id), writer, self._leaving, part)
+        context = Context(self._workspace, db, runs.get(db, run.id), writer, self._leaving, part, prune)
         ending: dict[str, str | None] = {}
         try:
             with surroundings(context, variables):

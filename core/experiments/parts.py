@@ -6,12 +6,19 @@ from core.config import RunConfig
 from core.engine.client import submit
 from core.store import runs
 from core.store.runs import Kind, Run
-from core.training.context import Context
+from core.training.context import Context, Prune
 from core.training.control import Stopped
 
 
 def execute(
-    context: Context, name: str, kind: Kind, config: RunConfig, *, title: str = "", config_path: str | None = None
+    context: Context,
+    name: str,
+    kind: Kind,
+    config: RunConfig,
+    *,
+    title: str = "",
+    config_path: str | None = None,
+    prune: Prune | None = None,
 ) -> Run:
     """The part of this name as it ended: finished, stopped by a person, or failed.
 
@@ -21,6 +28,7 @@ def execute(
     Args:
         name: what the part is in the whole, such as "trial 3"; no other part may have it.
         title: the name of the new run.
+        prune: asked after each of its evaluations; words end it, as stopped.
 
     Raises:
         Stopped: the whole is asked to stop, or the engine leaves. The part goes on when the whole is resumed.
@@ -37,7 +45,7 @@ def execute(
         runs.requeue(context.db, found.id)
         found = runs.get(context.db, found.id)
     if found.state == "queued":
-        context.execute(found)
+        context.execute(found, prune)
         found = runs.get(context.db, found.id)
     leave_if_asked(context)
     return found

@@ -16,12 +16,17 @@ from core.training.control import Control
 from core.workspace import Workspace
 
 
+# Asked after each evaluation with its step and its values: why the run ends here, or nothing.
+Prune = Callable[[int, dict[str, float]], str]
+
+
 @dataclass
 class Context:
     """One run in the thread that executes it. `db` belongs to that thread.
 
     Attributes:
         execute: executes another run, a part of this one, here and now.
+        prune: what the run that this one is a part of says to its evaluations.
     """
 
     workspace: Workspace
@@ -29,7 +34,8 @@ class Context:
     run: Run
     writer: Writer
     leaving: threading.Event
-    execute: Callable[[Run], None] | None = None
+    execute: Callable[[Run, Prune | None], None] | None = None
+    prune: Prune | None = None
     control: Control = field(init=False)
     _phase: str = ""
     _read: dict[str, str] = field(init=False)

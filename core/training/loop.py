@@ -219,6 +219,9 @@ def fit(
             state.stale_evaluations += 1
         if plan.guard is not None:
             guard(plan.guard, found)
+        if context.prune is not None and 0 < state.step < plan.max_steps and (why := context.prune(state.step, found)):
+            context.log(f"step {state.step}: {why}", "warning")
+            raise Stopped(leaving=False)
 
     def guard(watch: Guard, found: dict[str, float]) -> None:
         """Do what the evaluation calls for: the weights may go back, the steps and the data never do."""
