@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from core.config import this_platform
+from core.config import DPOConfig, load_config, this_platform
 from core.config.environment import Environment
+from core.errors import UserError
 from core.hardware import versions
 from core.store.environments import By, Effect, Setting
 
@@ -220,7 +221,21 @@ def read_by_mlx(name: str) -> bool:
     return False
 
 
-# Limits
+# Limits, and all of them together
+
+
+def planned(environment: Environment, shell: Mapping[str, str]) -> list[Setting]:
+    """As a run has them that is the first of an engine which began with this shell."""
+    device = "gpu" if this_platform().accelerator else "cpu"
+    known = {name: shell.get(name) for name in (*NAMES, *_OTHERS)}
+    return [*settings(environment, known), *(limit_planned(name, environment, device) for name in LIMITS)]
+
+
+def configured(root: Path) -> Environment:
+    """That of the workspace's DPO configuration; nothing set where it cannot be read."""
+    with suppress(UserError, OSError):
+        return load_config(root / "configs" / "dpo_config.yaml", DPOConfig, ()).compute.environment
+    return Environment()
 
 
 def limit_planned(name: str, environment: Environment, device: str) -> Setting:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -123,38 +122,6 @@ def _within_container(total: int, available: int, root: Path = Path("/sys/fs/cgr
     # Pages of files that were read are counted as taken and given back when they are wanted.
     free = most - taken + kept.get("inactive_file", 0) + kept.get("active_file", 0)
     return min(total, most), min(available, max(0, free))
-
-
-def environment() -> list[tuple[str, str | None, str]]:
-    """Variables that have to do with MLX's speed: name, value here, and what it does in this version."""
-    found = versions()["mlx"]
-    rest = [(name, value, effect) for name, effect in _OTHERS.items() if (value := os.environ.get(name)) is not None]
-    return [
-        (
-            "MLX_METAL_PREALLOCATE",
-            os.environ.get("MLX_METAL_PREALLOCATE"),
-            f"has no effect in MLX {found}: no version reads it; dpotui wires the working set that Metal recommends",
-        ),
-        (
-            "MLX_METAL_FAST_SYNCH",
-            os.environ.get("MLX_METAL_FAST_SYNCH"),
-            "1: faster fences between CPU and GPU, from when MLX is loaded on; gains where several machines train",
-        ),
-        (
-            "AGX_RELAX_CDM_CTXSTORE_TIMEOUT",
-            os.environ.get("AGX_RELAX_CDM_CTXSTORE_TIMEOUT"),
-            "1: macOS does not end long GPU work while a display is active",
-        ),
-        *rest,
-    ]
-
-
-# Told only where somebody set them: they are for looking into defects and take speed.
-_OTHERS = {
-    "MLX_DISABLE_COMPILE": "nothing is compiled: every step is slower",
-    "MLX_MAX_OPS_PER_BUFFER": "how many operations go to the GPU at once; MLX knows the best number for each chip",
-    "MLX_MAX_MB_PER_BUFFER": "how much memory they may touch at once; MLX knows the best number for each chip",
-}
 
 
 def environment_of(pid: int) -> dict[str, str] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +12,7 @@ from dpotui.widgets.card import BLANK, Entry
 
 if TYPE_CHECKING:
     from core.hardware import Hardware, MemoryLimit
+    from core.store.environments import Setting
 
 
 class Machine(NamedTuple):
@@ -38,7 +41,7 @@ def read_machine(folder: Path, engine: int | None = None) -> Machine:
     limits = {"memory": float(here.memory)}
     if here.accelerator:
         limits |= {"gpu.memory": float(limit.bytes), "run.memory": float(limit.bytes)}
-    entries = [*_machine(here, limit), BLANK, *_environment(here, engine)]
+    entries = [*_machine(here, limit), BLANK, *_environment(folder, engine)]
     return Machine(entries, here.chip, limits, hardware.STARTING_POINTS)
 
 
@@ -75,21 +78,49 @@ def _machine(here: Hardware, limit: MemoryLimit) -> list[Entry]:
     return entries
 
 
-def _environment(here: Hardware, engine: int | None) -> list[Entry]:
-    from core import hardware
+def _environment(folder: Path, engine: int | None) -> list[Entry]:
+    """As a run would have it now, and where the last one had something else, that."""
+    from core import environment, hardware
 
-    entries = [Entry("", "Environment", "title")]
-    if here.accelerator != "metal":
-        entries.append(Entry("", "These are read where MLX computes on Metal: here they change nothing.", "dim"))
+    entries = [Entry("", "Environment of a run", "title")]
     of_engine = hardware.environment_of(engine) if engine is not None else None
-    for name, value, effect in hardware.environment():
-        entries.append(Entry("", f"{name}  {_set(value)}"))
-        if of_engine is not None and of_engine.get(name) != value:
+    here = environment.planned(environment.configured(folder), os.environ)
+    now = here if of_engine is None else environment.planned(environment.configured(folder), of_engine)
+    mine = {one.name: one for one in here}
+    run, before = _last(folder)
+    for one in now:
+        entries.append(Entry("", f"{one.name}  {_set(one)}"))
+        other = mine.get(one.name)
+        if other is not None and other.value != one.value:
             # It took over the environment of whoever started it.
-            entries.append(Entry("", f"in the engine: {_set(of_engine.get(name))}, which is what counts", "warn"))
-        entries.append(Entry("", effect, "dim"))
+            entries.append(Entry("", f"in your shell: {_set(other)}; the engine's is what counts", "warn"))
+        entries.append(Entry("", f"{one.effect}: {one.why}" if one.effect else one.why, "dim"))
+        had = before.get(one.name)
+        if had is not None and (had.effect == "not yet" or _differ(had, one)):
+            entries.append(Entry("", f"in {run}: {_set(had)}{f', {had.effect}' if had.effect else ''}", "warn"))
     return entries
 
 
-def _set(value: str | None) -> str:
-    return "not set" if value is None else value or "empty"
+def _differ(had: Setting, now: Setting) -> bool:
+    """What a limit comes to is known only once MLX was asked."""
+    return had.by != now.by or (had.value != now.value and now.by != "default")
+
+
+def _last(folder: Path) -> tuple[str, dict[str, Setting]]:
+    from core.errors import UserError
+    from core.store import environments, open_store
+    from core.workspace import open_workspace
+
+    try:
+        database = open_workspace(folder).database
+        with closing(open_store(database)) as db:
+            run, found = environments.latest(db) or ("", [])
+    except UserError:
+        return "", {}
+    return run, {one.name: one for one in found}
+
+
+def _set(one: Setting) -> str:
+    if one.value is None:
+        return "not set"
+    return f"{one.value or 'empty'} ({one.by})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,14 +14,16 @@ from typing import Any
 import click
 from rich.table import Table
 
-from core import hardware, monitor
+from core import environment, hardware, monitor
 from core.config import CONFIGS, TrainingConfig, load_config, this_platform
+from core.config.environment import Environment
 from core.engine.client import ensure_engine, reap, submit
 from core.errors import UserError
 from core.hardware import MemoryLimit
 from core.monitor import Reading
-from core.store import Database, calibrations, open_store, runs
+from core.store import Database, calibrations, environments, open_store, runs
 from core.store.calibrations import Calibration, Size
+from core.store.environments import Setting
 from core.store.runs import Run
 from core.text import one_line, printable
 from core.workspace import Workspace, open_workspace
@@ -101,9 +104,13 @@ def _show(workspace: Workspace | None, config: TrainingConfig | None, as_json: b
     limit = hardware.memory_limit(device)
     now = monitor.once()
     found: list[Calibration] = []
+    last: tuple[str, list[Setting]] | None = None
+    wanted = config.compute.environment if config else environment.configured(workspace.root) if workspace else None
+    around = environment.planned(wanted or Environment(), os.environ)
     if workspace is not None:
         with closing(open_store(workspace.database)) as db:
             found = calibrations.listing(db, SHOWN)
+            last = environments.latest(db)
     forecast = None
     if workspace is not None and config is not None:
         # Only where a configuration is named: it reads the model's files.
@@ -116,13 +123,16 @@ def _show(workspace: Workspace | None, config: TrainingConfig | None, as_json: b
             "memory": {"device": device, **asdict(limit)},
             "now": {one.key: _reading(one) for one in now.shown()},
             "starting_point": hardware.STARTING_POINTS.get(here.chip),
-            "environment": [{"name": n, "value": v, "effect": e} for n, v, e in hardware.environment()],
+            "environment": [asdict(one) for one in around],
+            "environment_of_last_run": {"run": last[0], "settings": [asdict(one) for one in last[1]]} if last else None,
             "calibrations": [as_document(one) for one in found],
             "forecast": forecast.as_json() if forecast else None,
         }
         click.echo(json.dumps(document, indent=2, ensure_ascii=True))
         return
     for line in _lines(here, limit, now, found):
+        click.echo(line)
+    for line in _environment(around, last):
         click.echo(line)
     if forecast is not None:
         click.echo(printable(forecast.sentence()))
@@ -152,12 +162,26 @@ def _lines(here: hardware.Hardware, limit: MemoryLimit, now: monitor.Sample, fou
     known = hardware.STARTING_POINTS.get(here.chip)
     others = ", ".join(f"{chip} {size}" for chip, size in hardware.STARTING_POINTS.items())
     yield f"starting point      {known if known else f'none for this chip ({others})'}"
-    for name, value, effect in hardware.environment():
-        yield f"{name:<31} {'not set' if value is None else one_line(value, 20):<8} {effect}"
     if not found:
         yield "no batch size was measured yet: 'dpotui hardware --calibrate --config FILE' does"
     for one in found:
         yield summary(one)
+
+
+def _environment(around: list[Setting], last: tuple[str, list[Setting]] | None) -> Iterator[str]:
+    yield "environment of a run that starts now"
+    for one in around:
+        yield f"  {_setting(one)}"
+    told = [one for one in last[1] if one.asked or one.effect is not None] if last else []
+    if last is not None and told:
+        yield f"environment of {last[0]}, the last run"
+        for one in told:
+            yield f"  {_setting(one)}"
+
+
+def _setting(one: Setting) -> str:
+    value = "not set" if one.value is None else f"{one_line(one.value, 24)} ({one.by})"
+    return f"{one.name:<31} {value:<22} {one.effect + ': ' if one.effect else ''}{one.why}"
 
 
 def summary(one: Calibration) -> str:

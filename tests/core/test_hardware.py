@@ -74,14 +74,5 @@ def test_without_a_bound_it_is_the_machines(tmp_path: Path) -> None:
     assert hardware._within_container(64 * GB, 60 * GB, root) == (64 * GB, 60 * GB)
 
 
-def test_the_variables_say_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLX_METAL_PREALLOCATE", "1")
-    monkeypatch.delenv("MLX_METAL_FAST_SYNCH", raising=False)
-    found = {name: (value, what) for name, value, what in hardware.environment()}
-    assert found["MLX_METAL_PREALLOCATE"][0] == "1"
-    assert "no effect" in found["MLX_METAL_PREALLOCATE"][1]
-    assert found["MLX_METAL_FAST_SYNCH"][0] is None
-
-
 def test_the_starting_points_are_the_workflows() -> None:
     assert hardware.STARTING_POINTS == {"Apple M4 Max": 32, "Apple M3 Ultra": 4}

@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from core import hardware
-from core.store import Database, calibrations, open_store, runs
+from core.store import Database, calibrations, environments, open_store, runs
 from core.store.calibrations import Size
+from core.store.environments import Setting
 from core.workspace import Workspace
 from dpotui.commands import hardware as command
 from tests.core.training import tiny
@@ -66,7 +67,27 @@ def test_it_needs_no_workspace(outside: Shell) -> None:
         "MLX_METAL_PREALLOCATE",
         "MLX_METAL_FAST_SYNCH",
     }
+    assert document["environment_of_last_run"] is None
     assert list(outside.folder.iterdir()) == []
+
+
+def test_the_environment_is_that_of_a_configuration(inside: Shell, db: Database) -> None:
+    (inside.folder / "configs" / "dpo_config.yaml").write_text(CONFIG + "compute: {environment: {cache_limit_gb: 2}}\n")
+    run = runs.create(db, "dpo", config={})
+    runs.update(db, run.id, started=1.0)
+    had = Setting(
+        "cache limit", "compute.environment.cache_limit_gb", "2 GB", "configuration", "effective", "read back"
+    )
+    environments.record(db, run.id, [had])
+    document = inside.json("hardware")
+    found = {one["name"]: one for one in document["environment"]}
+    assert (found["cache limit"]["value"], found["cache limit"]["by"]) == ("2 GB", "configuration")
+    assert found["MLX_METAL_PREALLOCATE"]["effect"] is None
+    assert document["environment_of_last_run"]["run"] == "dpo-001"
+    assert document["environment_of_last_run"]["settings"][0]["effect"] == "effective"
+    said = inside.run("hardware")
+    assert "2 GB (configuration)   set when a run begins" in said
+    assert "environment of dpo-001, the last run" in said
 
 
 def test_people_read_memory_variables_and_what_was_measured(inside: Shell, db: Database) -> None:

@@ -16,8 +16,9 @@ from textual.widgets import Input
 
 from core.engine import client
 from core.hardware import MemoryLimit
-from core.store import calibrations, engines, metrics, open_store, runs, transaction
+from core.store import calibrations, engines, environments, metrics, open_store, runs, transaction
 from core.store.calibrations import Size
+from core.store.environments import Setting
 from core.training import forecast
 from core.workspace import Workspace
 from dpotui.machine import read_machine
@@ -57,21 +58,41 @@ def test_the_machine_is_this_one(tmp_path: Path) -> None:
     assert machine.limits["memory"] == psutil.virtual_memory().total
     assert machine.known["Apple M3 Ultra"] == 4
     # Its own environment is the engine's here.
-    assert "in the engine" not in words
+    assert "in your shell" not in words
     assert ("BLAS" in words) == (sys.platform == "linux")
 
 
 def test_the_environment_that_counts_is_the_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLX_METAL_FAST_SYNCH", raising=False)
-    monkeypatch.setenv("MLX_DISABLE_COMPILE", "1")
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
     command = (sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)")
-    environment = {"PATH": os.environ["PATH"], "MLX_METAL_FAST_SYNCH": "1"}
+    environment = {"PATH": os.environ["PATH"], "MLX_METAL_FAST_SYNCH": "1", "TOKENIZERS_PARALLELISM": "false"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as engine:
         assert engine.stdout is not None and engine.stdout.readline()
         words = " ".join(entry.text for entry in _REAL(tmp_path, engine.pid).entries)
         engine.kill()
-    assert "MLX_METAL_FAST_SYNCH  not set in the engine: 1, which is what counts" in words
-    assert "MLX_DISABLE_COMPILE  1 in the engine: not set, which is what counts nothing is compiled" in words
+    assert "MLX_METAL_FAST_SYNCH  1 (shell) in your shell: not set; the engine's is what counts" in words
+    assert "TOKENIZERS_PARALLELISM  false (shell) in your shell: not set" in words
+    assert "effective: tokenizers reads it at every call" in words
+
+
+def test_what_the_configuration_wants_and_the_last_run_had_are_told(trainable: Workspace) -> None:
+    config = CONFIG + "compute: {environment: {cache_limit_gb: 2, metal_preallocate: true}}\n"
+    (trainable.configs / "dpo_config.yaml").write_text(config)
+    db = open_store(trainable.database)
+    run = runs.create(db, "dpo", config={})
+    runs.update(db, run.id, started=1.0)
+    had = [
+        Setting("cache limit", "", "1 GB", "configuration", "effective", "read back"),
+        Setting("MLX_METAL_FAST_SYNCH", "", "1", "configuration", "not yet", "MLX began in the engine with none"),
+    ]
+    environments.record(db, run.id, had)
+    db.close()
+    words = " ".join(entry.text for entry in _REAL(trainable.root).entries)
+    assert "cache limit  2 GB (configuration)" in words
+    assert "in dpo-001: 1 GB (configuration), effective" in words
+    assert "in dpo-001: 1 (configuration), not yet" in words
+    assert "without effect: has no effect in MLX" in words
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])
