@@ -61,6 +61,11 @@ _BY_FACT = {
     "reward.filtered": _FILTER,
     "dpo.config_valid": _edit("configs/dpo_config.yaml", "DPO training records whether it is valid"),
     "dpo.batch_size": _start(CALIBRATE),
+    "dpo.environment": Offer(
+        "goes to Hardware",
+        mode="Hardware",
+        hint="compute.environment in configs/dpo_config.yaml sets it, DPO training records what acts",
+    ),
     "eval.human_score": _RATE,
     "eval.win_rate": _start(STAGES[7].action, "or vote on the answers yourself in stage 7: a"),
 }
@@ -84,7 +89,6 @@ _BY_ID = {
     "planning.success": _edit("configs/gates.yaml"),
     "data.annotators": _VOTE,
     "dpo.hardware": _HARDWARE,
-    "dpo.environment": _HARDWARE,
     "iteration.metrics": _RUNS,
     "iteration.weaknesses": _COMPARE,
     "iteration.data": _GENERATE,
