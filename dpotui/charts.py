@@ -45,10 +45,12 @@ class _Chart:
 
 # In the order in which they deserve room.
 _CHARTS = (
+    _Chart("score", (_eval("score", "score"), _eval("score_low", "low"), _eval("score_high", "high"))),
     _Chart("loss", (_train("loss"), _eval("eval_loss"))),
     _Chart("margin", (_train("rewards/margins"), _eval("eval_rewards/margins")), ("≥", "preference_gap_target")),
     _Chart("margin", (_train("margin"), _eval("eval_margin"))),
     _Chart("kl", (_eval("kl_divergence", "exact"), _eval("eval_kl_divergence")), ("≤", "kl_target")),
+    _Chart("kl from the start", (_eval("kl_from_start", "exact"),)),
     _Chart("accuracy", (_train("rewards/accuracies"), _eval("eval_rewards/accuracies"))),
     _Chart("accuracy", (_train("accuracy"), _eval("eval_accuracy"))),
     _Chart("preference accuracy", (_eval("eval_preference_accuracy"),)),

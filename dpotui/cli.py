@@ -29,6 +29,7 @@ COMMANDS = {
     "annotate": ("dpotui.commands.annotate", "People's votes on pairs: vote, export, import, agreement."),
     "data": ("dpotui.commands.data", "Preference data: check, gap, decontaminate, resolve, split, convert, lineage."),
     "evaluate": ("dpotui.commands.evaluate", "What a model can do, and whether its answers are preferred."),
+    "iterate": ("dpotui.commands.iterate", "Rounds of DPO: start, show, decide what follows."),
     "gates": ("dpotui.commands.gates", "Enforce the quality gates of a stage."),
     "checklist": ("dpotui.commands.checklist", "Show, tick, export and import the checklists."),
     "report": ("dpotui.commands.report", "The evaluation report, the decision, and whether a report still holds."),

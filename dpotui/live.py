@@ -154,7 +154,8 @@ def probe_engine(workspace: Workspace, db: Database) -> bool:
 _RESULTS = (
     "SELECT (SELECT max(id) FROM facts), (SELECT max(id) FROM benchmarks), (SELECT max(id) FROM artifacts),"
     " (SELECT max(id) FROM decisions), (SELECT max(id) FROM ratings), (SELECT sum(undone) FROM ratings),"
-    " (SELECT max(id) FROM votes), (SELECT sum(undone) FROM votes), (SELECT count(*) FROM runs)"
+    " (SELECT max(id) FROM votes), (SELECT sum(undone) FROM votes), (SELECT count(*) FROM runs),"
+    " (SELECT max(id) FROM iteration_decisions)"
 )
 
 

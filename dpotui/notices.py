@@ -41,6 +41,8 @@ def _runs(old: Snapshot, new: Snapshot) -> Iterator[Notice]:
         if run.state in _ENDINGS and before.get(run.id, run.state) not in (run.state, *_ENDINGS):
             bad = _ENDINGS[run.state]
             why = f": {run.error}" if run.error else ", r resumes it" if run.state == "interrupted" else ""
+            # Of the runs that end by themselves this one waits for an answer.
+            why = f": {run.hint}" if run.kind == "iterate" and run.state == "stopped" and run.hint else why
             yield Notice(f"{run.id} {run.state}{why}", "error" if bad else "information", True)
 
 

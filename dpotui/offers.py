@@ -20,7 +20,7 @@ class Offer:
     action: Action | None = None
     mode: str = ""
     stage: int | None = None
-    verb: Literal["", "vote", "rate", "low_quality"] = ""  # what is opened in the screen of the stage
+    verb: Literal["", "vote", "rate", "low_quality", "decide"] = ""  # what is opened in the screen of the stage
     config: str = ""  # from the workspace
     hint: str = ""  # what else brings it about
 
@@ -40,6 +40,8 @@ _GENERATE = _start(STAGES[2].more[0])
 _VOTE = Offer("opens the voting of stage 2", stage=VOTED_IN, verb="vote")
 _COMPARE = Offer("opens the voting of stage 7", stage=COMPARED_IN, verb="vote")
 _RATE = Offer("opens the rating of answers in stage 7", stage=RATED_IN, verb="rate")
+_ITERATE = _start(STAGES[6].action)
+_DECIDE = Offer("asks what follows the last iteration, in stage 6", stage=6, verb="decide")
 _FILTER = Offer("opens the filter of pairs in stage 4", stage=FILTERED_IN, verb="low_quality")
 _REPORT = Offer("goes to Report", mode="Report")
 _RUNS = Offer("goes to Runs", mode="Runs")
@@ -66,6 +68,9 @@ _BY_FACT = {
         mode="Hardware",
         hint="compute.environment in configs/dpo_config.yaml sets it, DPO training records what acts",
     ),
+    "iteration.config": _edit("configs/iterate_config.yaml", "an iteration records what it starts from"),
+    "iteration.weaknesses": _start(STAGES[6].action, "lost comparisons are in stage 7: l"),
+    "iteration.decision": _DECIDE,
     "eval.human_score": _RATE,
     "eval.win_rate": _start(STAGES[7].action, "or vote on the answers yourself in stage 7: a"),
 }
@@ -75,11 +80,8 @@ _BY_PREFIX = {
     "init": _INIT,
     "reward": _REWARD,
     "dpo": _DPO,
+    "iteration": _ITERATE,
     "eval": _EVALUATE,
-}
-# Facts that nothing here can be started for, and why.
-_NONE = {
-    "iteration": "a person fills it: v",
 }
 # Items of the templates that no fact fills: where the work is done.
 _BY_ID = {
@@ -89,13 +91,6 @@ _BY_ID = {
     "planning.success": _edit("configs/gates.yaml"),
     "data.annotators": _VOTE,
     "dpo.hardware": _HARDWARE,
-    "iteration.metrics": _RUNS,
-    "iteration.weaknesses": _COMPARE,
-    "iteration.data": _GENERATE,
-    "iteration.config": _edit("configs/dpo_config.yaml"),
-    "iteration.finished": _DPO,
-    "iteration.compared": _RUNS,
-    "iteration.best": _RUNS,
     "eval.qualitative": _RATE,
     "eval.success": _REPORT,
     "eval.report": _REPORT,
@@ -124,9 +119,7 @@ def reason_of(item: Item) -> str:
     """Why nothing starts from an item that a fact fills; "" where something does, or no fact does."""
     if item.fact is None or offer_of(item) is not None:
         return ""
-    return _NONE.get(
-        _prefix(item.fact), f"nothing here measures {item.fact}: a person or a program of yours records it"
-    )
+    return f"nothing here measures {item.fact}: a person or a program of yours records it"
 
 
 def _prefix(fact: str) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ConfigKind = Literal["sft", "reward", "dpo", "generate", "judge", "eval"]
+ConfigKind = Literal["sft", "reward", "dpo", "generate", "judge", "eval", "iterate"]
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """A run that can be started: its kind, what a person calls it, and the configuration it is usually started with."""
 
-    kind: Literal["sft", "data_check", "generate", "judge", "init_check", "reward", "dpo", "evaluate", "calibrate"]
+    kind: Literal[
+        "sft", "data_check", "generate", "judge", "init_check", "reward", "dpo", "evaluate", "calibrate", "iterate"
+    ]
     title: str
     config: str  # from the workspace
     model: ConfigKind
@@ -79,7 +81,13 @@ STAGES = (
     Stage(
         5, "DPO optimization", "DPO", ("dpo", "sweep"), Action("dpo", "DPO training", "configs/dpo_config.yaml", "dpo")
     ),
-    Stage(6, "Iterative training", "Iterations", hint=_SIGN),
+    Stage(
+        6,
+        "Iterative training",
+        "Iterations",
+        ("iterate",),
+        Action("iterate", "iterations", "configs/iterate_config.yaml", "iterate"),
+    ),
     Stage(
         7,
         "Evaluation and monitoring",
@@ -99,6 +107,8 @@ FILTERED_IN = 4
 VOTED_IN = 2
 # The stage in which they vote on the answers of an evaluation.
 COMPARED_IN = 7
+# The stage in which people decide what follows an iteration.
+DECIDED_IN = 6
 # The stage in which people rate answers.
 RATED_IN = 7
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,19 @@ def load_config(path: Path, kind: type[C], overrides: Sequence[str] = ()) -> C:
         UserError: one line for each error: `file:line: key: what is wrong and what is allowed`; an override's line
             begins with `--set` instead of the file.
     """
-    document = read(path)
+    return _validated(read(path), kind, overrides)
+
+
+def overridden(kind: type[C], value: dict[str, Any], overrides: Sequence[str]) -> C:
+    """A configuration given as plain values, such as a run's snapshot, with overrides in it.
+
+    Raises:
+        UserError: one line for each error, as `load_config` words them.
+    """
+    return _validated(Document("the configuration", copy.deepcopy(value)), kind, overrides)
+
+
+def _validated(document: Document, kind: type[C], overrides: Sequence[str]) -> C:
     origins: dict[KeyPath, str] = {}
     problems: list[str] = []
     for override in overrides:

@@ -47,6 +47,18 @@ def evaluate(context: Context) -> None:
     evaluate_run.run(context)
 
 
+def iterate(context: Context) -> None:
+    from core.experiments import iterate_run
+
+    iterate_run.run(context)
+
+
+def sweep(context: Context) -> None:
+    from core.experiments import sweep_run
+
+    sweep_run.run(context)
+
+
 JOBS: dict[str, Job] = {
     "sft": training("sft", sft_run.run),
     "data_check": data_check.run,
@@ -57,4 +69,6 @@ JOBS: dict[str, Job] = {
     "dpo": training("dpo", dpo_run.run),
     "evaluate": evaluate,
     "calibrate": calibrate_run.run,
+    "sweep": sweep,
+    "iterate": iterate,
 }

@@ -45,7 +45,9 @@ def again(workspace: Workspace, run: Run) -> Again:
         path, gone = f"configs/{kind}_config.yaml", path
     file = workspace.path(path)
     now = flattened(load_config(file, RUN_CONFIGS[kind]).model_dump(mode="json"))
-    then = flattened({key: value for key, value in run.config.items() if key != calibrations.FOR})
+    # A snapshot may hold more than its configuration: for what it calibrates, the files that an iteration read.
+    known = RUN_CONFIGS[kind].model_fields
+    then = flattened({key: value for key, value in run.config.items() if key in known})
     differing = {key: value for key, value in then.items() if key not in now or now[key] != value}
     overrides = [override(key, value) for key, value in differing.items()]
     kept, left = _accepted(workspace, path, kind, overrides)

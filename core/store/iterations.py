@@ -99,19 +99,13 @@ def decide(db: Database, decided: Decided) -> Decided:
     """Write a decision.
 
     Raises:
-        UserError: no such choice; nobody says why; or the last one on this round is carried out already.
+        UserError: no such choice, or nobody says why.
     """
     if decided.choice not in CHOICES:
         raise UserError(f"'{decided.choice}' is no decision: {', '.join(CHOICES)}")
     if not decided.reason.strip():
         raise UserError("a decision needs a reason: say why")
     with transaction(db):
-        before = decision(db, decided.run, decided.number)
-        if before is not None and before.done is not None:
-            raise UserError(
-                f"{decided.run}: what follows iteration {decided.number} was decided by {before.who}"
-                f" ({before.choice}) and is done"
-            )
         cursor = db.execute(
             "INSERT INTO iteration_decisions (run, number, choice, target, goes_on, reason, who, settings, time, done)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -125,8 +119,10 @@ def decide(db: Database, decided: Decided) -> Decided:
 def decisions(db: Database, run: str) -> list[Decided]:
     """All decisions on the rounds of a run, oldest first."""
     rows = db.query("SELECT * FROM iteration_decisions WHERE run = ? ORDER BY id", [run])
-    read = {"settings": lambda text: tuple(json.loads(text)), "goes_on": bool}
-    return [Decided(**{name: read.get(name, lambda same: same)(value) for name, value in row.items()}) for row in rows]
+    return [
+        Decided(**{**row, "settings": tuple(json.loads(row["settings"])), "goes_on": bool(row["goes_on"])})
+        for row in rows
+    ]
 
 
 def decision(db: Database, run: str, number: int) -> Decided | None:

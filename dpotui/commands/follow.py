@@ -86,10 +86,17 @@ def closing_line(run: Run) -> str:
             return f"{run.id} finished: {run.output_dir or ''}".rstrip(": ")
         case "failed":
             return f"{run.id} failed: {printable(run.error or 'no word')}" + (f" {run.hint}" if run.hint else "")
+        case "stopped" if waits_for_a_person(run):
+            return f"{run.id}: {printable(run.hint or '')}"
         case "stopped" | "interrupted":
             return f"{run.id} {run.state} at step {run.step}: 'dpotui runs resume {run.id}' goes on from there"
         case _:
             return f"{run.id} is {run.state}"
+
+
+def waits_for_a_person(run: Run) -> bool:
+    """Whether a run did what it was to do and goes on when somebody has decided."""
+    return run.kind == "iterate" and run.state == "stopped" and bool(run.hint)
 
 
 class _Interrupts:
@@ -174,4 +181,4 @@ def _last_line(db: Database, run_id: str) -> int:
 def finish(run: Run, detached: bool = False) -> None:
     """Print the closing line and leave with the exit status that a script reads."""
     click.echo(closing_line(run), err=run.state == "failed")
-    sys.exit(0 if run.state == "finished" else 1)
+    sys.exit(0 if run.state == "finished" or waits_for_a_person(run) else 1)

@@ -15,7 +15,7 @@ from core.errors import UserError
 from core.store import Database, runs
 from core.store.runs import Kind, Run
 from core.workspace import Workspace, open_workspace
-from dpotui.commands.follow import finish, follow
+from dpotui.commands.follow import finish, follow, waits_for_a_person
 
 
 def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,7 +111,7 @@ def launch(
         )
         if detach:
             return
-        raise SystemExit(0 if run.state == "finished" else 1)
+        raise SystemExit(0 if run.state == "finished" or waits_for_a_person(run) else 1)
     if detach:
         click.echo(run.id)
         click.echo(f"started by {getpass.getuser()}; 'dpotui runs show {run.id}' or 'dpotui' watches it", err=True)

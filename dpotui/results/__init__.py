@@ -34,6 +34,7 @@ class Block:
 PROVIDERS: dict[int, tuple[str, ...]] = {
     1: ("dpotui.results.capability", "dpotui.results.figures", "dpotui.results.samples"),
     4: ("dpotui.results.reward",),
+    6: ("dpotui.results.iterations",),
     7: (
         "dpotui.results.capability",
         "dpotui.results.win_rate",

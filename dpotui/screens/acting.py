@@ -11,7 +11,7 @@ from textual.widgets import Input
 from core.errors import UserError
 from dpotui.screens.choosing import ChoosesRuns
 from dpotui.screens.running import CommandsRuns
-from dpotui.stages import ACTIONS, COMPARED_IN, FILTERED_IN, RATED_IN, STAGES, TRAINED, VOTED_IN, Action
+from dpotui.stages import ACTIONS, COMPARED_IN, DECIDED_IN, FILTERED_IN, RATED_IN, STAGES, TRAINED, VOTED_IN, Action
 
 if TYPE_CHECKING:
     from dpotui.screens.vote import Voting
@@ -32,6 +32,8 @@ class ActsInStage(ChoosesRuns, CommandsRuns):
                 id="stage.again"),
         Binding("d", "data", "Data", show=False, tooltip="Browse the data of this run, or of what g starts",
                 id="stage.data"),
+        Binding("D", "decide", "Decide", key_display="D", tooltip="Continue, stop or roll back after an iteration",
+                id="stage.decide"),
         Binding("G", "gradients", "Gradients", show=False, tooltip="Gradient norms by layer and module",
                 id="stage.gradients"),
     ]  # fmt: skip
@@ -44,6 +46,8 @@ class ActsInStage(ChoosesRuns, CommandsRuns):
             return stage == COMPARED_IN
         if action == "rate":
             return stage == RATED_IN and not isinstance(self.focused, Input)
+        if action == "decide":
+            return stage == DECIDED_IN and self.is_mounted and self.run_in_hand() is not None
         if action in ("low_quality", "wrong"):
             return stage == FILTERED_IN
         if action == "gradients":
@@ -118,6 +122,17 @@ class ActsInStage(ChoosesRuns, CommandsRuns):
             bench.say("there are no answers to rate yet: g starts an evaluation", "warning")
             return
         self.app.push_screen(RateScreen(Rating(run=run)))
+
+    def action_decide(self) -> None:
+        """What follows the last iteration."""
+        from dpotui import deciding
+
+        run = self.run_in_hand()
+        try:
+            if run is not None:
+                deciding.ask(self.bench, run.id, self._ensure_engine)
+        except UserError as error:
+            self.bench.say(str(error), "warning")
 
     async def action_wrong(self) -> None:
         from dpotui.results import reward

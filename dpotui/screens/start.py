@@ -24,7 +24,7 @@ from dpotui.stages import EVERY_ACTION, TRAINED, Action, ConfigKind
 from dpotui.widgets.typed import Typed
 
 if TYPE_CHECKING:
-    from core.config import EvalConfig, RunConfig, TrainingConfig
+    from core.config import EvalConfig, IterateConfig, RunConfig, TrainingConfig
     from core.training.forecast import Forecast
     from dpotui.app import Workbench
 
@@ -36,6 +36,7 @@ _HINTS: dict[ConfigKind, str] = {
     "generate": "such as generation.temperature=0.7 model.base_model=models/mine",
     "judge": "such as data.output_file=data/judged.jsonl",
     "eval": "such as model.final=outputs/dpo-002 evaluation.seed=7",
+    "iterate": "such as iteration.max_iterations=5 decision.by=rule",
 }
 
 # Differences to the last run that are named.
@@ -185,14 +186,26 @@ class Start(Modal[str | None]):
         if self._action.kind == "calibrate":
             # What is measured is what the file configures.
             name = next((kind for kind in CONFIGS if path.name.startswith(kind)), name)
-        return load_config(path, RUN_CONFIGS[name], overrides)
+        config = load_config(path, RUN_CONFIGS[name], overrides)
+        if self._action.kind == "iterate":
+            from core.experiments.iterate_plan import read_plan
+
+            read_plan(self._workspace, cast("IterateConfig", config))  # what its files lack is said now
+        return config
 
     def _forecast(self, config: RunConfig) -> Forecast | str | None:
         """The memory it will take, or why that is not known; of an evaluation whether it runs code of the model's."""
-        if self._action.kind == "evaluate":
+        if self._action.kind in ("evaluate", "iterate"):
             from core.evaluation import consent
+            from core.experiments.iterate_plan import read_plan
 
-            return "\n".join(consent.told(self._workspace, cast("EvalConfig", config))) or None
+            evaluated: EvalConfig | None
+            if self._action.kind == "iterate":
+                evaluated = read_plan(self._workspace, cast("IterateConfig", config)).evaluate
+            else:
+                evaluated = cast("EvalConfig", config)
+            told = consent.told(self._workspace, evaluated) if evaluated is not None else ()
+            return "\n".join(told) or None
         if self._action.kind not in TRAINED:
             return None
         from core.training.forecast import forecast
@@ -290,7 +303,7 @@ class Start(Modal[str | None]):
 
 
 def _summary(config: RunConfig) -> str:
-    from core.config import EvalConfig, GenerateConfig, JudgeConfig
+    from core.config import EvalConfig, GenerateConfig, IterateConfig, JudgeConfig
 
     if isinstance(config, GenerateConfig):
         return (
@@ -299,6 +312,12 @@ def _summary(config: RunConfig) -> str:
         )
     if isinstance(config, JudgeConfig):
         return f"{', '.join(config.judges)}: {config.data.input_file} is judged, into {config.data.output_file}"
+    if isinstance(config, IterateConfig):
+        fresh = "fresh pairs each" if config.data.on_policy else "the same pairs"
+        return (
+            f"up to {config.iteration.max_iterations} iterations on {fresh}, compared by {config.score.fact}, decided"
+            f" by a {config.decision.by}; the model that stands is {config.logging.model_dir}"
+        )
     if isinstance(config, EvalConfig):
         return f"{config.subject_model} ({config.evaluation.subject}): {', '.join(config.parts)}"
     training = config.training
