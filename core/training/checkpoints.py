@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,14 +67,22 @@ def save(
         arrays |= {f"weights.{k}": v for k, v in tree_flatten(model.trainable_parameters())}
         # Sorted, so that equal states are equal files.
         mx.save_safetensors(str(part / WEIGHTS), dict(sorted(arrays.items())))
-        words = [int(word) for word in np.array(_random_state()[0])]
+        words = random_words()
         (part / STATE).write_text(json.dumps({"state": asdict(state), "random": words}, indent=1) + "\n", "utf-8")
         write_metrics(part, metrics)
     return target
 
 
-def _random_state() -> list[mx.array]:
-    return mx.random.state  # type: ignore[return-value]  # the stubs know it as an object
+def random_words() -> list[int]:
+    """The key that this thread's next random numbers come from."""
+    state: Any = mx.random.state  # the stubs know it as an object
+    return [int(word) for word in np.array(state[0])]
+
+
+def set_random(words: Sequence[int]) -> None:
+    """Put a key back."""
+    # The items of mx.random.state cannot be assigned; the seed sets both words of the key.
+    mx.random.seed((words[0] << 32) | words[1])
 
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
@@ -87,9 +95,7 @@ def restore(checkpoint: Path, model: nn.Module, optimizer: optim.Optimizer) -> T
     try:
         written = json.loads((checkpoint / STATE).read_text("utf-8"))
         arrays = mx.load(str(checkpoint / WEIGHTS))
-        parts = {"guard": GuardState, "loss_scale": LossScale}
-        found = written["state"]
-        state = TrainerState(**{**found, **{name: kind(**found.get(name, {})) for name, kind in parts.items()}})
+        state = state_of(written["state"])
         high, low = written["random"]
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise UserError(f"{checkpoint} cannot be read ({error}): remove it to resume from the one before") from error
@@ -104,9 +110,14 @@ def restore(checkpoint: Path, model: nn.Module, optimizer: optim.Optimizer) -> T
     model.load_weights(list(groups["weights"].items()), strict=False)
     optimizer.state = tree_unflatten(list(groups["optimizer"].items()))
     mx.eval(model.parameters(), optimizer.state)
-    # The items of mx.random.state cannot be assigned; the seed sets both words of the key.
-    mx.random.seed((high << 32) | low)
+    set_random((high, low))
     return state
+
+
+def state_of(found: dict[str, Any]) -> TrainerState:
+    """A state from what `asdict` made of it."""
+    parts = {"guard": GuardState, "loss_scale": LossScale}
+    return TrainerState(**{**found, **{name: kind(**found.get(name, {})) for name, kind in parts.items()}})
 
 
 def _shapes(weights: dict[str, mx.array]) -> dict[str, tuple[int, ...]]:

@@ -13,8 +13,8 @@ from core.store.runs import Run
 from core.store.writer import Writer
 from core.training import checkpoints
 from core.training.control import Control
+from core.training.ranks import ALONE, Ranks
 from core.workspace import Workspace
-
 
 # Asked after each evaluation with its step and its values: why the run ends here, or nothing.
 Prune = Callable[[int, dict[str, float]], str]
@@ -26,6 +26,7 @@ class Context:
 
     Attributes:
         execute: executes another run, a part of this one, here and now.
+        ranks: the processes that train it together.
         prune: what the run that this one is a part of says to its evaluations.
     """
 
@@ -36,6 +37,7 @@ class Context:
     leaving: threading.Event
     execute: Callable[[Run, Prune | None], None] | None = None
     prune: Prune | None = None
+    ranks: Ranks = ALONE
     control: Control = field(init=False)
     _phase: str = ""
     _read: dict[str, str] = field(init=False)
@@ -70,6 +72,7 @@ class Context:
             UserError: the run goes on from a checkpoint, and a file is not the one it began with.
         """
         found = self.inputs(*paths)
+        self._same_everywhere(found)
         changed = [path for path, digest in found.items() if self.run.inputs.get(path, digest) != digest]
         if changed and self._goes_on():
             raise UserError(
@@ -79,6 +82,19 @@ class Context:
         self._read |= found
         runs.update(self.db, self.run.id, inputs=self._read)
         return found
+
+    def _same_everywhere(self, found: dict[str, str]) -> None:
+        """Raises:
+        UserError: another rank reads something else under these names.
+        """
+        said = [one["hashes"] for one in self.ranks.gather("reads", {"hashes": list(found.values())})]
+        names = self.ranks.names
+        for rank, hashes in enumerate(said):
+            for path, own, theirs in zip(found, said[0], hashes, strict=False):
+                if own != theirs:
+                    raise UserError(
+                        f"{path} on rank {rank} ({names[rank]}) is not what it is on {names[0]}: copy it there"
+                    )
 
     def _goes_on(self) -> bool:
         folder = self.run.output_dir

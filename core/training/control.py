@@ -68,12 +68,19 @@ class Control:
         commands.answer(self._db, command.id, text)
         self._seen = [c for c in self._seen if c.id != command.id]
 
-    def pause(self, command: Command, checkpoint: Callable[[], str]) -> None:
-        """Wait until a person resumes or stops the run or the engine leaves; `checkpoint` writes one meanwhile."""
+    def pause(
+        self, command: Command, checkpoint: Callable[[], str], meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
+        """Wait until a person resumes or stops the run or the engine leaves; `checkpoint` writes one meanwhile.
+
+        Args:
+            meanwhile: called again and again.
+        """
         self._are("paused")
         self.answer(command, "paused")
         while not self.leaving:
             time.sleep(INTERVAL)
+            meanwhile()
             for later in self.pending():
                 match later.verb:
                     case "pause":

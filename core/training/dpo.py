@@ -20,6 +20,7 @@ from core.models.reference import Reference
 from core.training.forward import Inputs, PairForward, Parts, from_numbers, put_together, take_apart, to_numbers
 from core.training.logprobs import row_sums
 from core.training.losses import Logps, PairLoss
+from core.training.ranks import ALONE, Ranks
 from core.training.reference_cache import ReferenceCache
 from core.training.trunk_cache import TrunkCache
 
@@ -53,6 +54,7 @@ class DPO:
         beta: β; may be changed between steps.
         sharing: False runs every sequence for itself, prompt and all.
         known: reference log-probs from earlier runs, and where those of this one go.
+        ranks: which compute parts of each batch and of the validation pairs.
         trunk: hidden states from earlier epochs and runs, and where those of this one go.
     """
 
@@ -71,6 +73,7 @@ class DPO:
         sharing: bool = True,
         known: ReferenceCache | None = None,
         trunk: TrunkCache | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model = model
         self.lengths = [pair.length for pair in train]
@@ -87,6 +90,7 @@ class DPO:
         self._loss = loss
         self._batch_size = batch_size
         self._kl_target = kl_target
+        self._ranks = ranks
         self._head = self.forward.head
         # What enters the reference's head on the chosen response of a validation pair, (tokens, D).
         self._features: dict[int, Array] = {}
@@ -126,8 +130,9 @@ class DPO:
 
         Returns False when interrupted. `progress` hears how many pairs are known of how many.
         """
-        missing = np.flatnonzero(np.isnan(self.memory["train"][:, 0])).tolist()
+        self._share_memory()
         pairs = len(self.lengths)
+        missing = self._ranks.mine(np.flatnonzero(np.isnan(self.memory["train"][:, 0])).tolist(), 0)
         with self._reference.on():
             for number, index in enumerate(missing):
                 if interrupted():
@@ -136,6 +141,7 @@ class DPO:
                 self._measure_reference("train", index)
                 progress(pairs - len(missing) + number + 1, pairs)
             self.flush()
+            self._share_memory()
             return self._fill_validation(interrupted)
 
     def flush(self) -> None:
@@ -150,12 +156,31 @@ class DPO:
         A pair costs one forward pass of the policy: what enters the reference's head never changes and is remembered.
         The batches are those whose loss is a mean, as training takes them.
         """
+        self._share_memory()
+        found = self._evaluate(interrupted)
+        said = [one["evaluation"] for one in self._ranks.gather("evaluation", {"evaluation": found})]
+        sums: dict[str, float] = {}
+        margins: list[float] = []
+        for one in said:
+            if one is None:
+                return None
+            margins += one["margins"]
+            for key, value in one["sums"].items():
+                sums[key] = sums.get(key, 0.0) + value
+        kl = sums.pop("_kl") / sums.pop("_tokens")
+        pairs = len(self._pairs["validation"])
+        means = {f"eval_{key}": value / pairs for key, value in sums.items()}
+        deviation = float(np.std(margins, ddof=1)) if pairs > 1 else 0.0
+        return {**means, "kl_divergence": kl, "_margins_deviation": deviation}
+
+    def _evaluate(self, interrupted: Callable[[], bool]) -> dict[str, Any] | None:
+        """Sums over this rank's validation pairs, and the margin of each."""
         if not self._look_ahead(interrupted):
             return None
         sums: dict[str, float] = {}
         kl = tokens = 0.0
         margins: list[float] = []
-        for indices in in_order(self._validation_lengths, self._batch_size):
+        for indices in self._own_batches():
             chosen_values: list[tuple[Array, Array]] = []
             rejected_values: list[tuple[Array, Array]] = []
             for index in indices:
@@ -187,10 +212,27 @@ class DPO:
                 sums[key] = sums.get(key, 0.0) + float(value)
             margins += np.array(self.beta * (ratios[0] - ratios[1])).tolist()
         self.flush()
-        pairs = len(self._pairs["validation"])
-        means = {f"eval_{key}": value / pairs for key, value in sums.items()}
-        deviation = float(np.std(margins, ddof=1)) if pairs > 1 else 0.0
-        return {**means, "kl_divergence": kl / tokens, "_margins_deviation": deviation}
+        return {"sums": {**sums, "_kl": kl, "_tokens": tokens}, "margins": margins}
+
+    def _own_batches(self) -> list[list[int]]:
+        """This rank's validation pairs in the batches of all."""
+        batches = in_order(self._validation_lengths, self._batch_size)
+        return [own for number, batch in enumerate(batches) if (own := self._ranks.mine(batch, number))]
+
+    def _own(self) -> list[int]:
+        return sorted(index for batch in self._own_batches() for index in batch)
+
+    def _share_memory(self) -> None:
+        """What one rank knows of the reference's log-probs, all know. Not kept on disk: another chip may have rounded
+        otherwise."""
+        if self._ranks.alone:
+            return
+        memory = self.memory["train"]
+        known = ~np.isnan(memory)
+        told = [mx.array(np.where(known, memory, 0.0)), mx.array(known.astype(np.float32))]
+        total, count = map(np.array, self._ranks.sum_tree(told))
+        learned = ~known & (count > 0)
+        memory[learned] = total[learned] / count[learned]
 
     def score(self, evaluation: dict[str, float]) -> float | None:
         """The validation margin, among models within the KL limit."""
@@ -337,7 +379,7 @@ class DPO:
 
         Returns False when interrupted.
         """
-        if self._features_full or len(self._features) == len(self._pairs["validation"]):
+        if self._features_full or all(index in self._features for index in self._own()):
             return True
         with self._reference.on():
             return self._fill_validation(interrupted)
@@ -345,7 +387,7 @@ class DPO:
     def _fill_validation(self, interrupted: Callable[[], bool]) -> bool:
         """With the reference in place: remember what enters its head on the chosen responses, as many as fit."""
         room = FEATURES_BYTES - sum(kept.nbytes for kept in self._features.values())
-        for index in range(len(self._validation_lengths)):
+        for index in self._own():
             if index in self._features:
                 continue
             if interrupted():

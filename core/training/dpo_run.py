@@ -121,6 +121,7 @@ def objective_for(
         kl_target=config.constraints.kl_target,
         write_model=write_model,
         known=known,
+        ranks=context.ranks,
     )
 
 

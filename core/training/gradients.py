@@ -6,6 +6,7 @@ With float16 the loss is scaled: of gradients below 6e-8 nothing would be left, 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map
 
 from core.training.optimization import float32
+from core.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from core.training.loop import Objective
@@ -82,9 +84,18 @@ def gradient_function(objective: Objective, *, compiled: bool, scaled: bool = Fa
 
 
 def sum_gradients(
-    objective: Objective, gradients: Callable[..., Any], batches: list[list[int]], scale: float = 0.0
-) -> tuple[Any, dict[str, Array]]:
-    """The gradient of the mean loss over all examples of these batches; and loss, metrics and examples, summed."""
+    objective: Objective,
+    gradients: Callable[..., Any],
+    batches: list[list[int]],
+    scale: float = 0.0,
+    ranks: Ranks = ALONE,
+) -> tuple[Any, Mapping[str, Array | float]]:
+    """The gradient of the mean loss over all examples of these batches; and loss, metrics and examples, summed.
+
+    Args:
+        ranks: which compute other examples of the same update. A rank may have none.
+    """
+    started = time.perf_counter()
     total: Any = None
     sums: dict[str, Array] = {}
     first = (mx.array(scale),) if scale else ()
@@ -97,8 +108,12 @@ def sum_gradients(
         for key, value in {"loss": loss, "examples": count, **metrics}.items():
             sums[key] = sums[key] + value if key in sums else value
         mx.eval(total, sums)
-    divisor = sums["examples"] * (scale or 1.0)
-    return tree_map(lambda g: g / divisor, total), sums
+    found: Mapping[str, Array | float] = sums
+    if not ranks.alone:
+        ranks.computed = time.perf_counter() - started
+        total, found = ranks.sum_step(total, sums, sum(map(len, batches)), objective.model.trainable_parameters())
+    divisor = found["examples"] * (scale or 1.0)
+    return tree_map(lambda g: g / divisor, total), found
 
 
 def norms_by_module(grads: Any) -> dict[str, float]:

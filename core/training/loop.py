@@ -19,13 +19,15 @@ from core.errors import LostNumbers, UserError
 from core.models.gradient_checkpointing import gradient_checkpointing
 from core.store import artifacts, runs
 from core.store import gradients as norms
-from core.training import checkpoints
+from core.training import checkpoints, rank_report, rank_state
 from core.training.checkpoints import TrainerState
 from core.training.context import Context
 from core.training.control import Stopped
 from core.training.gradients import LossScale, broken_in, gradient_function, norms_by_module, sum_gradients
 from core.training.guard import Guard, told
 from core.training.optimization import clip, global_norm, learning_rate, make_optimizer
+from core.training.rank_shares import settle
+from core.training.ranks import ALONE, Ended, LostRank, Ranks
 from core.training.schedules import BetaSchedule
 
 Array = mx.array
@@ -132,8 +134,10 @@ def fit(
     Raises:
         Stopped: a person or the engine ended it; a checkpoint is on disk.
         LostNumbers: the loss is no number any more.
+        LostRank: another rank is gone; a checkpoint of what was trained is on disk.
+        Ended: training is over, and this rank is not the first one, which does the rest.
     """
-    model, control = objective.model, context.control
+    model, control, ranks = objective.model, context.control, context.ranks
     optimizer = make_optimizer(plan.optimization)
     optimizer.init(model.trainable_parameters())
     state = TrainerState(loss_scale=LossScale.of(model))
@@ -141,17 +145,19 @@ def fit(
     if earlier:
         state = checkpoints.restore(earlier[-1][1], model, optimizer)
         context.log(f"resumed from {earlier[-1][1].name}: goes on with step {state.step + 1}")
+    state = rank_state.same_start(ranks, state, model, optimizer)
     stream = BatchStream(objective.lengths, plan.batch_size, plan.seed, state.position)
     # A step is compiled where kernels are launched one by one; on the CPU that gains nothing.
     on_gpu = mx.default_device() == mx.Device(mx.gpu)
     gradients = gradient_function(objective, compiled=on_gpu, scaled=state.loss_scale.value > 0)
+    settle(objective, gradients, plan.batch_size, plan.seed, state.loss_scale.value, context)
     relative_folder = context.workspace.relative(folder)
     # The checkpoint on disk knows of this step and of this evaluation.
     saved = (state.step, state.evaluated) if earlier else None
 
     def save() -> Path:
         nonlocal saved
-        if saved == (state.step, state.evaluated):
+        if saved == (state.step, state.evaluated) or not ranks.first:
             return folder / checkpoints.name(state.step)
         state.position = stream.position
         # A resume does not repeat the steps before this one: what they reported must be on disk first.
@@ -176,7 +182,7 @@ def fit(
                 case "checkpoint":
                     control.answer(command, f"{save().name} written")
                 case "pause":
-                    control.pause(command, lambda: f"{save().name} written")
+                    control.pause(command, lambda: f"{save().name} written", ranks.paused)
                 case "resume":
                     control.answer(command, "it is not paused")
         stops = [command for command in control.pending() if command.verb == "stop"]
@@ -194,6 +200,8 @@ def fit(
             return
         context.progress(state.step, plan.max_steps, "evaluating")
         model.eval()
+        if rank_state.keep_alike(ranks, model, optimizer):
+            context.log(f"step {state.step}  weights of the ranks differed in their last bits: all took rank 0's")
         if plan.beta is not None and isinstance(objective, HasBeta):
             objective.beta = plan.beta.start
         found = objective.evaluate(state.step, control.wants_stop)
@@ -203,7 +211,8 @@ def fit(
                 f"step {state.step}: the validation loss is {found['eval_loss']}: "
                 + ("lower training.learning_rate, or set compute.dtype: float32" if state.step else _BROKEN)
             )
-        interrupted = found is None or (sampler is not None and not sampler(state.step))
+        interrupted = found is None or (ranks.first and sampler is not None and not sampler(state.step))
+        interrupted = ranks.decide(interrupted)
         model.train()
         if found is None or interrupted:
             return
@@ -231,33 +240,53 @@ def fit(
             return
         context.log(f"step {state.step}  KL guard: {action.words}", "warning")
         if action.back_to is not None:
-            checkpoints.go_back(folder / checkpoints.name(action.back_to), model, optimizer)
+            if ranks.first:
+                checkpoints.go_back(folder / checkpoints.name(action.back_to), model, optimizer)
+            rank_state.adopt(ranks, model, optimizer)
             state.last_eval = state.guard.good_eval
 
     def good() -> bool:
         """Whether the guard may want to come back to here."""
         return plan.guard is not None and plan.guard.keeps_good and state.guard.good_step == state.step
 
+    def step(*, measure: bool) -> int:
+        """One update; where a rank is lost in it, all is as it was before it."""
+        before = None if ranks.alone else (stream.position, checkpoints.random_words())
+        try:
+            return _step(objective, gradients, optimizer, plan, stream, state, context, measure=measure, ranks=ranks)
+        except LostRank:
+            if before is not None:
+                stream.position = before[0]
+                checkpoints.set_random(before[1])
+            raise
+
     model.train()
-    with gradient_checkpointing(model, plan.gradient_checkpointing):
-        while True:
-            evaluate()
-            if state.step == state.best_step or good() or (state.step and state.step % plan.save_steps == 0):
-                save()
-            obey()
-            patience = plan.early_stopping_patience
-            if patience and state.stale_evaluations >= patience:
-                context.log(f"early stop: {patience} evaluations without a better one")
-                break
-            if state.step >= plan.max_steps or state.guard.stopped:
-                break
-            asked = [command for command in control.pending() if command.verb == "gradients"]
-            measured = _step(objective, gradients, optimizer, plan, stream, state, context, measure=bool(asked))
-            for command in asked:
-                control.answer(command, f"gradient norms of step {state.step} measured: {measured} modules")
-            if state.step % plan.logging_steps == 0 or state.step == plan.max_steps:
-                _report(plan, stream, state, context)
-            context.progress(state.step, plan.max_steps, objective.doing)
+    try:
+        with gradient_checkpointing(model, plan.gradient_checkpointing):
+            while True:
+                evaluate()
+                if state.step == state.best_step or good() or (state.step and state.step % plan.save_steps == 0):
+                    save()
+                obey()
+                patience = plan.early_stopping_patience
+                if patience and state.stale_evaluations >= patience:
+                    context.log(f"early stop: {patience} evaluations without a better one")
+                    break
+                if state.step >= plan.max_steps or state.guard.stopped:
+                    break
+                asked = [command for command in control.pending() if command.verb == "gradients"]
+                measured = step(measure=bool(asked))
+                for command in asked:
+                    control.answer(command, f"gradient norms of step {state.step} measured: {measured} modules")
+                if state.step % plan.logging_steps == 0 or state.step == plan.max_steps:
+                    _report(plan, stream, state, context)
+                context.progress(state.step, plan.max_steps, objective.doing)
+    except LostRank as lost:
+        if ranks.first:
+            lost.args = (f"{lost}; {save().name} is written and holds all {state.step} steps",)
+        raise
+    if not ranks.first:
+        raise Ended
     for command in control.pending():
         if command.verb == "gradients":
             control.answer(command, f"training ended with step {state.step}: no step follows to be measured")
@@ -282,6 +311,7 @@ def _step(
     context: Context,
     *,
     measure: bool = False,
+    ranks: Ranks = ALONE,
 ) -> int:
     """One update: the sum of the gradients of all examples in the micro-batches, divided by their number.
 
@@ -294,9 +324,16 @@ def _step(
     started = time.perf_counter()
     if plan.beta is not None and isinstance(objective, HasBeta):
         objective.beta = plan.beta.at(state.step, state.guard.beta_factor)
-    batches = [piece for _ in range(plan.gradient_accumulation_steps) for piece in objective.pieces(stream.take())]
+    rank_state.own_random(ranks, plan.seed, state.step)
+    taken: list[list[int]] = []
+    batches: list[list[int]] = []
+    for _ in range(plan.gradient_accumulation_steps):
+        position = stream.position
+        taken.append(stream.take())
+        mine = ranks.mine(taken[-1], position)
+        batches += objective.pieces(mine) if mine else []
     while True:
-        total, sums = sum_gradients(objective, gradients, batches, state.loss_scale.value)
+        total, sums = sum_gradients(objective, gradients, batches, state.loss_scale.value, ranks)
         gradient_norm = float(norm := global_norm(total))
         if math.isfinite(gradient_norm) or not math.isfinite(float(sums["loss"])) or not state.loss_scale.shrink():
             break
@@ -327,8 +364,9 @@ def _step(
     if plan.beta is not None and plan.beta.moves:
         window["beta"] = plan.beta.at(state.step - 1, state.guard.beta_factor)
     seconds = time.perf_counter() - started
-    tokens, sequences = sum(map(objective.tokens, batches)), sum(map(len, batches))
-    for key, number in {"tokens": tokens, "sequences": sequences, "updates": 1, "seconds": seconds}.items():
+    tokens, sequences = sum(map(objective.tokens, taken)), sum(map(len, taken))
+    counted = {"tokens": tokens, "sequences": sequences, "updates": 1, "seconds": seconds}
+    for key, number in {**counted, **rank_report.sums(ranks)}.items():
         window[key] = window.get(key, 0.0) + number
     return len(modules)
 
@@ -340,11 +378,13 @@ def _report(plan: Plan, stream: BatchStream, state: TrainerState, context: Conte
     examples, updates = window.pop("examples"), window.pop("updates")
     seconds, tokens, sequences = window.pop("seconds"), window.pop("tokens"), window.pop("sequences")
     norm = window.pop("grad_norm")
+    by_rank = rank_report.report(context, state.step, window)
     newest = {key: window.pop(key) for key in _NEWEST if key in window}
     values = {key: value / examples for key, value in window.items()}
     values |= {
         "grad_norm": norm / updates,
         **newest,
+        **by_rank,
         "epoch": stream.epoch,
         "examples_per_second": sequences / seconds,
         "tokens_per_second": tokens / seconds,

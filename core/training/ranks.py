@@ -79,8 +79,10 @@ class Ranks:
         self.rank = 0 if group is None else group.rank()
         self.size = 1 if group is None else group.size()
         self.shares, self.names, self.why, self.measure = tuple(shares), tuple(names), why, measure
-        # Between two sums: what this rank computed for, and what it waited for the others, in seconds.
+        # Of the last step: what this rank computed for, and what it waited for the others and the sum, in seconds.
         self.computed = self.waited = 0.0
+        # What each rank said of its part of the last step.
+        self.parts: list[dict[str, Any]] = []
 
     @property
     def alone(self) -> bool:
@@ -157,23 +159,26 @@ class Ranks:
         return None if any(one is None for one in found) else _added(found)
 
     def sum_step(
-        self, gradients: Any | None, sums: Mapping[str, Array], parameters: Any
-    ) -> tuple[Any, dict[str, float], list[dict[str, Any]]]:
-        """Gradients and named sums of an update over all ranks, and what each says of its own part.
+        self, gradients: Any | None, sums: Mapping[str, Array], examples: int, parameters: Any
+    ) -> tuple[Any, dict[str, float]]:
+        """Gradients and named sums of an update over all ranks.
 
         Args:
-            gradients: summed over this rank's examples, evaluated; None where it had none.
+            gradients: summed over this rank's examples; None where it had none.
+            examples: how many those were.
             parameters: what the gradients are of.
         """
         mx.eval(gradients)
-        computed, before = self.computed, time.perf_counter()
-        said = self.gather("step", {"values": {k: float(v) for k, v in sums.items()}, "computed": computed})
+        before = time.perf_counter()
+        values = {name: float(value) for name, value in sums.items()}
+        part = {"values": values, "pairs": examples, "computing": self.computed, "waiting": self.waited}
+        self.parts = self.gather("step", part)
         if gradients is None:
             gradients = tree_unflatten([(k, mx.zeros(v.shape)) for k, v in tree_flatten(parameters)])
         total = self.sum_tree(gradients)
-        waited = time.perf_counter() - before
-        self.waited = waited
-        return total, _added([one["values"] for one in said]), said
+        mx.eval(total)
+        self.waited = time.perf_counter() - before
+        return total, _added([one["values"] for one in self.parts])
 
     def sum_tree(self, tree: Any) -> Any:
         """Arrays summed over all ranks, in float32; all call it together with arrays of the same shapes."""

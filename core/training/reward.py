@@ -17,6 +17,7 @@ from core.data.batches import Size, collate, in_order
 from core.data.pairs import Pair
 from core.data.tokenize import Limits, Tokens, tokenize
 from core.models.reward_head import RewardModel
+from core.training.ranks import ALONE, Ranks
 
 Array = mx.array
 Scores = npt.NDArray[np.float64]
@@ -69,6 +70,7 @@ class Reward:
         center: float,
         batch_size: Size,
         write_model: Callable[[Path], None],
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model: nn.Module = model
         self.lengths = [pair.length for pair in train]
@@ -78,6 +80,7 @@ class Reward:
         self._validation = validation
         self._center = center
         self._batch_size = batch_size
+        self._ranks = ranks
 
     @property
     def doing(self) -> str:
@@ -115,9 +118,16 @@ class Reward:
 
     def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float] | None:
         """The same over the validation pairs."""
-        found = rewards_of(self._rewards, [p.tokens for p in self._validation], self._batch_size, interrupted)
-        if found is None:
-            return None
+        own = self._ranks.mine(range(len(self._validation)), 0)
+        mine = rewards_of(self._rewards, [self._validation[i].tokens for i in own], self._batch_size, interrupted)
+        note = None if mine is None else {"of": own, "rewards": mine.tolist()}
+        said = [one["evaluation"] for one in self._ranks.gather("evaluation", {"evaluation": note})]
+        found = np.zeros((len(self._validation), 2))
+        for one in said:
+            if one is None:
+                return None
+            if one["of"]:
+                found[one["of"]] = one["rewards"]
         margins = np.array([pair.margin for pair in self._validation])
         values = {"loss": self._mean_loss(found, margins), **summary(found)}
         return {f"eval_{name}": value for name, value in values.items()}

@@ -57,6 +57,7 @@ def run(context: Context) -> None:
         center=config.training.center_rewards_coefficient,
         batch_size=batch_limit(config),
         write_model=write_model,
+        ranks=context.ranks,
     )
     outcome = fit(objective, plan_of(config), context, folder)
     # What follows is of this model, and need not be what the last step showed.

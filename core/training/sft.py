@@ -15,6 +15,7 @@ from core.data.tokenize import Tokens
 from core.models.head import Head
 from core.models.packing import caches, obstacle
 from core.training.forward import PIECE
+from core.training.ranks import ALONE, Ranks
 
 Array = mx.array
 
@@ -31,6 +32,7 @@ class SFT:
         batch_size: Size,
         write_model: Callable[[Path], None],
         packed: Packed | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         """`packed`: how training examples are packed into rows, where the model can do it."""
         self.model = model
@@ -40,6 +42,7 @@ class SFT:
         self._validation = validation
         self._batch_size = batch_size
         self._head = Head(model)
+        self._ranks = ranks
         self.why_not_packed = obstacle(model, self._head) if packed is not None else ""
         self._packed = None if self.why_not_packed else packed
         self._row_by_row = self._packed is not None and obstacle(model, self._head, rows=2) != ""
@@ -80,16 +83,26 @@ class SFT:
 
     def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float] | None:
         """Mean negative log-likelihood per response token, and perplexity, its exponential."""
+        sums = self._ranks.add_up("evaluation", self._evaluate(interrupted))
+        if sums is None:
+            return None
+        mean = sums["total"] / sums["tokens"]
+        return {"eval_loss": mean, "eval_perplexity": math.exp(mean) if mean < 700 else math.inf}
+
+    def _evaluate(self, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+        """Sums over this rank's part of the validation examples."""
         total = tokens = 0.0
-        for indices in in_order([example.length for example in self._validation], self._batch_size):
+        for number, batch in enumerate(in_order([example.length for example in self._validation], self._batch_size)):
             if interrupted():
                 return None
+            indices = self._ranks.mine(batch, number)
+            if not indices:
+                continue
             ids, positions, targets, _, weights = arrays(collate(self._validation, indices))
             logps, _ = self._head.measure(self._head.features(ids, positions), targets)
             total -= float((logps * weights).sum())
             tokens += float(weights.sum())
-        mean = total / tokens
-        return {"eval_loss": mean, "eval_perplexity": math.exp(mean) if mean < 700 else math.inf}
+        return {"total": total, "tokens": tokens}
 
     def score(self, evaluation: dict[str, float]) -> float | None:
         """The lower the validation loss, the better."""

@@ -23,6 +23,7 @@ from core.training import checkpoints
 from core.training.context import Context
 from core.training.loop import fit
 from core.training.prepare import batch_limit, claim_output, evaluated, load_examples, load_for, plan_of, use_machine
+from core.training.ranks import ALONE, Ranks
 from core.training.samples import sampler_of
 from core.training.sft import SFT
 
@@ -66,10 +67,11 @@ def run(context: Context) -> None:
 
     held_out = evaluated(validation, config.training.eval_pairs, config.training.seed)
 
-    def objective(packed: Packed | None = None) -> SFT:
-        return SFT(base.model, train, held_out, batch_size=batch_limit(config), write_model=write_model, packed=packed)
+    def objective(packed: Packed | None = None, ranks: Ranks = ALONE) -> SFT:
+        limit = batch_limit(config)
+        return SFT(base.model, train, held_out, batch_size=limit, write_model=write_model, packed=packed, ranks=ranks)
 
-    trained = objective(packing_of(config, train) if config.training.packing else None)
+    trained = objective(packing_of(config, train) if config.training.packing else None, context.ranks)
     say_packing(context, trained)
     sampler = sampler_of(context, config, base)
     outcome = fit(trained, replace(plan_of(config), batch_size=trained.size), context, folder, sampler)

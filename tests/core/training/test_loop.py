@@ -34,6 +34,8 @@ needs_a_compiler = pytest.mark.skipif(
 class Given:
     """A stream of batches that a test chose."""
 
+    position = 0
+
     def __init__(self, batches: list[list[int]]) -> None:
         self.batches = list(batches)
 
