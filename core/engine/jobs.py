@@ -59,6 +59,12 @@ def sweep(context: Context) -> None:
     sweep_run.run(context)
 
 
+def export(context: Context) -> None:
+    from core.handover import export_run
+
+    export_run.run(context)
+
+
 JOBS: dict[str, Job] = {
     "sft": training("sft", sft_run.run),
     "data_check": data_check.run,
@@ -68,6 +74,7 @@ JOBS: dict[str, Job] = {
     "reward": training("reward", reward_run.run),
     "dpo": training("dpo", dpo_run.run),
     "evaluate": evaluate,
+    "export": export,
     "calibrate": calibrate_run.run,
     "sweep": sweep,
     "iterate": iterate,
