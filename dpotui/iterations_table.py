@@ -8,7 +8,7 @@ from core.store.iterations import Iteration
 from core.store.runs import Run
 from core.text import one_line
 
-COLUMNS = ("", "score", "interval", "n", "KL", "KL from start", "retention", "decision")
+COLUMNS = ("iteration", "score", "interval", "n", "KL", "KL from start", "retention", "decision")
 
 _NOTHING = "-"
 
@@ -20,7 +20,7 @@ def cells(db: Database, run: Run, one: Iteration) -> tuple[str, ...]:
         found |= facts.of_run(db, part) if part is not None else {}
     decided = iterations.decision(db, run.id, one.number)
     return (
-        f"iteration {one.number}" if one.number else "start",
+        str(one.number) if one.number else "start",
         _score(one),
         _NOTHING if one.low is None or one.high is None or one.low == one.high else f"{one.low:.3g} to {one.high:.3g}",
         _NOTHING if one.n is None else str(one.n),

@@ -27,6 +27,7 @@ class _Found(NamedTuple):
     convergence: str
     advice: str  # what the rule would do, where nobody decided yet
     best: int | None
+    stands: int | None  # whose model was decided for
     waits: bool
 
 
@@ -57,7 +58,8 @@ def read(db: Database, workspace: Workspace, run: Run | None) -> Block | None:
         to = " to the start" if advised.choice == "rollback" and not advised.target else to
         advice = f"{advised.choice}{to}: {advised.reason}"
     rows = tuple(cells(db, run, one) for one in rounds)
-    found = _Found(rows, tuple(rounds), decided, convergence, advice, top, waits)
+    stands = next((each.target for each in reversed(decided) if each.done is not None), None)
+    found = _Found(rows, tuple(rounds), decided, convergence, advice, top, stands, waits)
     fact = str(run.config.get("score", {}).get("fact", ""))
     return Block(f"Iterations of {run.id}, compared by {one_line(fact, 40)}", lambda width: _lines(found, width))
 
@@ -98,15 +100,16 @@ def _table(found: _Found, width: int) -> list[Sequence[Span]]:
     for name in ("", *_GO):
         columns = [place for place in columns if not name or COLUMNS[place] != name]
         widths = {place: max(len(row[place]) for row in rows) for place in columns}
-        if sum(widths.values()) + 2 * len(columns) + len(" best") <= width:
+        if sum(widths.values()) + 2 * len(columns) + len("best, stands") <= width:
             break
     lines: list[Sequence[Span]] = []
     for number, row in enumerate(rows):
         of = found.rounds[number - 1] if number else None
         role = "dim" if of is None else "bad" if of.broken else "title" if of.number == found.best else ""
         text = "  ".join(_cell(row[place], widths[place], place) for place in columns)
-        mark = "  best" if of is not None and of.number == found.best else ""
-        lines.append([(one_line(f"{text}{mark}", width), role)])
+        known = (("best", found.best), ("stands", found.stands))
+        marks = ", ".join(word for word, at in known if of is not None and of.number == at)
+        lines.append([(one_line(f"{text}  {marks}", width), role)])
     return lines
 
 
