@@ -24,6 +24,7 @@ from core.errors import UserError
 from core.store import Database, commands, engines, open_store, runs
 from core.store.runs import Run
 from core.store.writer import Writer
+from core.tracking.start import Feeders
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Engine:
         self._idle_seconds = idle_seconds
         self._leaving = threading.Event()
         self._failure: BaseException | None = None
+        self._feeders: Feeders | None = None
         self.wants_successor = False  # a process that loads MLX with other variables
 
     def leave(self) -> None:
@@ -71,6 +73,8 @@ class Engine:
             while worker.is_alive():
                 worker.join(HEARTBEAT)
                 engines.beat(db, engine)
+                if self._feeders is not None:
+                    self._feeders.tend()
             engines.end(db, engine)
             db.close()
         if self._failure is not None:
@@ -81,6 +85,7 @@ class Engine:
             db = open_store(self._workspace.database)
             writer = Writer(self._workspace.database)
             hooks = Hooks(self._workspace, writer.log)
+            self._feeders = Feeders(self._workspace, writer.log)
             try:
                 idle_since = time.monotonic()
                 while not self._leaving.is_set():
@@ -121,6 +126,8 @@ class Engine:
             hint=None, phase="starting",
         )  # fmt: skip
         writer.log(run.id, "info", f"{run.id} {'goes on' if run.started else 'started'}")
+        assert self._feeders is not None
+        self._feeders.run_started(db, runs.get(db, run.id))
 
         def part(other: Run, prune: Prune | None) -> None:
             self._execute(db, writer, other, engine, prune)

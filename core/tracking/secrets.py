@@ -16,7 +16,9 @@ _LIKE_A_KEY = re.compile(
     r"|wandb_v\d+_\w{20,}|dapi[0-9a-f]{32}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+)\b"
 )
 # Keys of a configuration that would hold one; `api_key_env` names a variable, `max_tokens` counts.
-_SECRET_KEY = re.compile(r"(?:^|[._])(?:api_?key|access_?key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r"(?:^|[._])(?:api_?key|access_?key|token|secret|password|passwd|credentials?)$", re.IGNORECASE
+)
 
 
 def scrub(text: str, environment: Mapping[str, str] | None = None) -> str:

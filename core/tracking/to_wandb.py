@@ -16,9 +16,9 @@ STEP = "train/global_step"  # as transformers has it
 _LOGIN = "set WANDB_API_KEY in the shell that starts dpotui, or 'wandb login', or wandb_mode: offline"
 # Nothing of this machine is told; and a server that does not answer is tried again by the feeder.
 _SETTINGS = {
-    "console": "off", "disable_git": True, "disable_code": True, "disable_job_creation": True, "x_disable_stats": True,
-    "x_disable_meta": True, "x_disable_machine_info": True, "x_save_requirements": False, "init_timeout": 60.0, "finish_timeout": 60.0,
-    "finish_timeout_raises": True,
+    "console": "off", "disable_git": True, "disable_code": True, "disable_job_creation": True, "host": "",
+    "x_disable_stats": True, "x_disable_meta": True, "x_disable_machine_info": True, "x_save_requirements": False,
+    "init_timeout": 60.0, "finish_timeout": 60.0, "finish_timeout_raises": True,
 }  # fmt: skip
 
 
@@ -88,4 +88,3 @@ class WandbTracker:
 
     def close(self, state: str) -> None:
         self._run.finish(exit_code=0 if state in ("finished", "running") else 1)
-

@@ -19,7 +19,7 @@ from core.models.adapters import make_trainable, save_adapters
 from core.models.load import LanguageModel, resolve
 from core.models.reference import AdapterOff, Reference, WeightsFromDisk
 from core.models.save import save, whole_folder
-from core.store import facts, metrics, runs
+from core.store import facts, metrics, runs, tracked
 from core.store.facts import Fact
 from core.training import checkpoints
 from core.training.caches import frozen_trunk, reference_cache
@@ -144,7 +144,7 @@ def run(context: Context) -> None:
         Fact("dpo.config_valid", 1.0, run=me, source=context.run.config_path or "configuration accepted"),
         Fact("dpo.batch_size", pairs_a_step, unit="pairs", run=me, source=source),
         Fact("dpo.checkpoints", config.training.save_steps, unit="steps", run=me, source="save_steps and the best one"),
-        Fact("dpo.logging", 1.0, run=me, source="metrics and log in runs.db"),
+        _logging(context),
         Fact("dpo.started", 1.0, run=me, source=f"{len(train)} pairs", inputs={**model_hashes, **data_hashes}),
     )
     held_out = evaluated(validation, config.training.eval_pairs, config.training.seed)
@@ -281,4 +281,10 @@ def record_facts(
         ),
         Fact("dpo.finished", 1.0, run=me, source=length, inputs=inputs),
         Fact("dpo.logs_saved", 1.0, run=me, source="log and metrics in runs.db"),
+        _logging(context),
     )  # fmt: skip
+
+
+def _logging(context: Context) -> Fact:
+    """Where the run is written down: said when it begins, and with what became of it when it ends."""
+    return Fact("dpo.logging", 1.0, run=context.run.id, source=tracked.in_words(context.db, context.run.id))
