@@ -9,9 +9,10 @@ from core.config.iterate import IterateConfig
 from core.config.judge import JudgeConfig
 from core.config.models import SFTConfig
 from core.config.reward import RewardConfig
+from core.config.sweep import SweepConfig
 
 TrainingConfig = DPOConfig | SFTConfig | RewardConfig
-RunConfig = TrainingConfig | GenerateConfig | JudgeConfig | EvalConfig | IterateConfig
+RunConfig = TrainingConfig | GenerateConfig | JudgeConfig | EvalConfig | IterateConfig | SweepConfig
 
 # By the name that commands and files give it: `<name>_config.yaml`.
 CONFIGS: dict[str, type[DPOConfig] | type[SFTConfig] | type[RewardConfig]] = {

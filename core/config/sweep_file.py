@@ -323,9 +323,9 @@ class _Reader:
                     if not float(value).is_integer():
                         self.wrong((*at, key), f"must be a whole number for int_uniform, not {value:g}")
         for key, least, strictly in (("q", 0, True), ("sigma", 0, False), ("a", 0, True), ("b", 0, True)):
-            value = numbers.get(key)
-            if value is not None and (value < least or (strictly and value == least)):
-                self.wrong((*at, key), f"must be {'>' if strictly else '≥'} {least}, not {value:g}")
+            given_ = numbers.get(key, 1.0)
+            if given_ < least or (strictly and given_ == least):
+                self.wrong((*at, key), f"must be {'>' if strictly else '≥'} {least}, not {given_:g}")
 
     def _number(self, section: dict[str, Any], key: str, at: KeyPath) -> float | None:
         value = number(section[key])
@@ -337,10 +337,10 @@ class _Reader:
     def _whole(self, section: dict[str, Any], key: str, at: KeyPath, least: int) -> int | None:
         value = number(section[key])
         whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
-        if not whole or value < least:
-            self.wrong((*at, key), f"must be a whole number ≥ {least}, not {given(section[key])}")
-            return None
-        return int(value)
+        if whole and value >= least:  # type: ignore[operator]
+            return int(value)  # type: ignore[call-overload, no-any-return]
+        self.wrong((*at, key), f"must be a whole number ≥ {least}, not {given(section[key])}")
+        return None
 
 
 def _default_kind(section: dict[str, Any]) -> str | None:

@@ -87,7 +87,7 @@ def measure_of(asked: str) -> Measure | str:
         name = rest if rest in EVALUATED else f"eval.{rest}" if f"eval.{rest}" in AFTERWARDS else name
     if name == "win_rate":
         name = WIN_RATE
-    if name.startswith("train/") or name.startswith("train_"):
+    if name.startswith(("train/", "train_")):
         name = name[len("train/") :]
     if name in EVALUATED:
         return Measure(asked, name, "evaluation")
