@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
+from core.config.distributed import Distributed
 from core.config.environment import Environment
 from core.config.optimizers import OPTIONS_IN_WORDS, OptimizerConfig, OptimizerName
 from core.config.section import MANY, whole
@@ -299,7 +300,7 @@ class Compute(Section):
     )
     num_devices: Whole = Field(
         default=1,
-        description="Devices to train on. This program uses one.",
+        description="Devices to train on. This program uses one in each process; distributed.hosts names more.",
         ge=1,
         le=65536,
         json_schema_extra=_unit("devices"),
@@ -309,6 +310,9 @@ class Compute(Section):
     )
     environment: Environment = Field(
         default_factory=Environment, description="Variables and limits of MLX while the run is on."
+    )
+    distributed: Distributed = Field(
+        default_factory=Distributed, description="Several machines that train together; others take no notice of it."
     )
 
 

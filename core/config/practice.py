@@ -194,6 +194,11 @@ PRACTICE: dict[str, str] = {
     " on when training does not fit. Runs that do not train take no notice of it.",
     "compute.trunk_cache_gb": "With adapters on the last blocks only, epochs after the first skip the frozen ones. It"
     " is disk, read back each epoch; 0 computes them again each time.",
+    "compute.distributed.hosts": "hosts.json of the workspace, written by mlx.distributed_config; check it first with"
+    " 'dpotui cluster check --hosts hosts.json'.",
+    "compute.distributed.backend": "jaccl where Thunderbolt 5 cables and RDMA are there, ring everywhere else.",
+    "compute.distributed.shares": "measure once, and write what the log says it found; a host that has to wait is time"
+    " lost on all of them.",
     "compute.environment.metal_fast_synch": "Leave it out on one Mac: nothing there waits often enough. Over several it"
     " takes a tenth of the time between them, and MLX's own pages advise against it since it can lock the GPU until"
     " the Mac is restarted.",

@@ -10,12 +10,12 @@ import socket
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from core.config.distributed import Backend
 from core.errors import UserError
 from core.text import printable
 
-Backend = Literal["ring", "jaccl", "jaccl-ring", "mpi", "nccl"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
 # More than this is no list of machines.
