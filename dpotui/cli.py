@@ -39,6 +39,7 @@ COMMANDS = {
     "runs": ("dpotui.commands.runs", "List, show, stop, pause and resume runs."),
     "engine": ("dpotui.commands.engine", "Execute queued runs of a workspace (started by itself when needed)."),
     "hardware": ("dpotui.commands.hardware", "The memory a run may take here, and the fastest batch size, measured."),
+    "cluster": ("dpotui.commands.cluster", "Whether the hosts of a file can work together: check."),
     "doctor": ("dpotui.commands.doctor", "What this machine has, and what it lacks."),
 }
 

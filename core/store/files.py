@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -33,16 +34,20 @@ _DATA_PATTERNS = ("*.jsonl", "*.jsonl.gz")
 def sha256(db: Database, workspace: Workspace, relative: str) -> str | None:
     """The sha256 of a file, or of a folder with a model or, without one, with JSONL files: over names and hashes of
     them, so that a file more or less shows too. None when it is not there."""
-    path = workspace.path(relative)
+    return digest(workspace.path(relative), lambda member: _file_sha256(db, member))
+
+
+def digest(path: Path, of_file: Callable[[Path], str]) -> str | None:
+    """The same of a path, with what hashes a file."""
     if path.is_dir():
         whole = hashlib.sha256()
         members = _members(path, _MODEL_PATTERNS) or _members(path, _DATA_PATTERNS)
         if not members:
             return None
         for member in members:
-            whole.update(f"{member.name}\0{_file_sha256(db, member)}\n".encode())
+            whole.update(f"{member.name}\0{of_file(member)}\n".encode())
         return whole.hexdigest()
-    return _file_sha256(db, path) if path.is_file() else None
+    return of_file(path) if path.is_file() else None
 
 
 def _members(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
