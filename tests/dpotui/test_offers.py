@@ -51,7 +51,7 @@ def test_an_offer_leads_to_something_that_is_there(each: Item) -> None:
     [
         ("sft.finished", "sft"), ("sft.mmlu", "evaluate"), ("data.pairs", "data_check"), ("data.strategy", "generate"),
         ("init.kl_divergence", "init_check"), ("reward.train_accuracy", "reward"), ("dpo.gates.kl_divergence", "dpo"),
-        ("dpo.batch_size", "calibrate"), ("eval.retention", "evaluate"), ("iteration.finished", "dpo"),
+        ("dpo.batch_size", "calibrate"), ("eval.retention", "evaluate"), ("iteration.finished", "iterate"),
     ],
 )  # fmt: skip
 def test_a_run_that_measures_an_item_is_offered(item_id: str, kind: str) -> None:
