@@ -37,6 +37,7 @@ COMMANDS = {
     "export": ("dpotui.commands.export", "Hand a model over: MLX folder, GGUF, PEFT, model card, checksums."),
     "score": ("dpotui.commands.score", "Log-probs or rewards of both responses of each pair under one model."),
     "runs": ("dpotui.commands.runs", "List, show, stop, pause and resume runs."),
+    "track": ("dpotui.commands.track", "Send runs to W&B, MLflow, TensorBoard; how each stands."),
     "engine": ("dpotui.commands.engine", "Execute queued runs of a workspace (started by itself when needed)."),
     "hardware": ("dpotui.commands.hardware", "The memory a run may take here, and the fastest batch size, measured."),
     "cluster": ("dpotui.commands.cluster", "Whether the hosts of a file can work together: check."),

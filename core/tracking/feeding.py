@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from core.config.trackers import install_line, installed
@@ -18,7 +19,7 @@ from core.store.tracked import Position, Tracked
 from core.tracking.messages import Worker, WorkerLost
 from core.tracking.reading import behind, has_ended, options_of, rows_behind, subject_of, summary_of
 from core.tracking.secrets import secret_in
-from core.tracking.tracker import as_message
+from core.tracking.tracker import Subject, as_message
 from core.workspace import Workspace
 
 POLL = 2.0
@@ -75,17 +76,20 @@ class Feeder:
                     self._session(lock)
                     return self._one
                 except WorkerLost as lost:
+                    if self._stopping():
+                        break
                     failures = 1 if self._one.position != rows else failures + 1
                     if lost.final or self._too_late():
                         return self._give_up(str(lost))
                     self._wait_after(str(lost), BACKOFF[min(failures, len(BACKOFF)) - 1])
+            self._put(state="waiting", error=f"left; {self._again} goes on")
         return self._one
 
     # One worker, from its beginning to its end
 
     def _session(self, lock: int) -> None:
         run = runs.get(self._db, self._run)
-        subject = subject_of(self._workspace, run)
+        subject = self._subject(run)
         secret = secret_in(subject.config)
         if secret is not None:
             raise WorkerLost(
@@ -123,7 +127,7 @@ class Feeder:
                 self._put(position=behind(self._one.position, batch))
             if self._stopping():
                 worker.call("close", state="running")
-                raise WorkerLost("left", final=False)
+                raise WorkerLost("left")
             if ended and not rows:
                 break
             if not rows:
@@ -135,8 +139,12 @@ class Feeder:
     def _describe(self, worker: Worker, run: Run) -> None:
         """The engine writes what it settled (a measured batch size) into the configuration before the first step."""
         if self._described != run.config:
-            worker.call("describe", subject=as_message(subject_of(self._workspace, run)))
+            worker.call("describe", subject=as_message(self._subject(run)))
             self._described = run.config
+
+    def _subject(self, run: Run) -> Subject:
+        subject, again = subject_of(self._workspace, run), self._one.options.get("again")
+        return replace(subject, unique=f"{subject.unique}-{again}") if again else subject
 
     # How it stands
 
@@ -167,9 +175,12 @@ class Feeder:
 
     def _give_up(self, error: str) -> Tracked:
         self._put(state="failed", error=error)
-        again = f"'dpotui track {self._run} --to {self._one.tracker}' sends it later"
-        self._log("warning", f"tracker {self._one.words}; runs.db has all of it: {again}")
+        self._log("warning", f"tracker {self._one.words}; runs.db has all of it, {self._again} sends it later")
         return self._one
+
+    @property
+    def _again(self) -> str:
+        return f"'dpotui track {self._run} --to {self._one.tracker}'"
 
     def _too_late(self) -> bool:
         run = runs.get(self._db, self._run)
@@ -216,6 +227,34 @@ def log(db: Database, run: str, level: Level, text: str) -> None:
         db.execute("INSERT INTO log (run, time, level, text) VALUES (?, ?, ?, ?)", [run, time.time(), level, text])
 
 
+def anew(db: Database, run: str, tracker: str) -> None:
+    """Forget what was sent: it begins under a name of its own, and what is there stays there."""
+    with transaction(db):
+        found = tracked.get(db, run, tracker)
+        if found is not None:
+            options = found.options | {"again": f"{int(time.time()):x}"}
+            tracked.put(db, Tracked(run, tracker, "starting", options))
+
+
+def is_fed(workspace: Workspace, run: str, tracker: str) -> bool:
+    """Whether a feeder is at it."""
+    try:
+        handle = os.open(_lock(workspace, run, tracker), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+
+
+def _lock(workspace: Workspace, run: str, tracker: str) -> Path:
+    return workspace.cache / "trackers" / f"{run}.{tracker}.lock"
+
+
 @contextmanager
 def alone(workspace: Workspace, run: str, tracker: str, stopping: Callable[[], bool]) -> Iterator[int | None]:
     """Hold a run's tracker; its workers hold it with us, so that one which was left behind has ended first.
@@ -223,9 +262,9 @@ def alone(workspace: Workspace, run: str, tracker: str, stopping: Callable[[], b
     Yields:
         The lock; None where one was asked to leave before it was free.
     """
-    folder = workspace.cache / "trackers"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(folder / f"{run}.{tracker}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path = _lock(workspace, run, tracker)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:
             try:

@@ -34,7 +34,8 @@ class TensorBoardTracker:
 
     def open(self, subject: Subject, options: Options, key: str) -> Opened:
         root = Path(options.root)
-        folder = root / Path(options.folder or "outputs/tensorboard").expanduser() / (key or subject.id)
+        name = key or (f"{subject.id}-{options.again}" if options.again else subject.id)
+        folder = root / Path(options.folder or "outputs/tensorboard").expanduser() / name
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             held = sum(1 for file in sorted(folder.glob("events.out.tfevents.*")) for _ in _rows_of(file))

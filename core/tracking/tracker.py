@@ -20,6 +20,7 @@ class Options:
         mode: of Weights & Biases: online or offline.
         uri: of MLflow.
         folder: of TensorBoard.
+        again: what makes the run's name there another one than before.
     """
 
     root: str = ""
@@ -27,6 +28,7 @@ class Options:
     mode: str = "online"
     uri: str = ""
     folder: str = ""
+    again: str = ""
 
 
 @dataclass(frozen=True, slots=True)
