@@ -6,7 +6,12 @@ class UserError(Exception):
 
     The text is one clear line that names the file, line or field and the mend. The command line prints it on stderr
     and exits 2; the terminal shows it as a notice. Anything else that is raised is a defect of ours.
+
+    Attributes:
+        hint: of one that ends a run, what to try, where the text does not say it.
     """
+
+    hint: str | None = None
 
 
 class LostNumbers(UserError):

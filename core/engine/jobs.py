@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from core.engine import data_check
+from core.experiments import launching
 from core.training import calibrate_run, dpo_run, init_check, reward_run, sft_run
 from core.training.calibration import TrainingKind
 from core.training.context import Context
@@ -18,6 +19,8 @@ def training(kind: TrainingKind, job: Job) -> Job:
     def run(context: Context) -> None:
         calibrate_run.settle_batch_size(context, kind)
         expected = calibrate_run.foresee_memory(context, kind)
+        if launching.wanted(context) and launching.train(context):
+            return  # its memory was taken by other processes
         job(context)
         calibrate_run.compare_memory(context, expected)
 

@@ -40,7 +40,7 @@ def reason_of(error: Exception, run: Run) -> Reason:
     if isinstance(error, LostNumbers):
         return Reason(str(error), _smaller_steps(run))
     if isinstance(error, UserError) and not isinstance(error, sqlite3.Error):
-        return Reason(str(error), None)  # it says the mend itself
+        return Reason(str(error), error.hint)  # without one, it says the mend itself
     text = str(error).lower()
     for rule in _RULES:
         if rule.matches(error, text):

@@ -14,7 +14,7 @@ _OF_PAIRS = (
     "logps/rejected",
 )  # fmt: skip
 # Of each evaluation, on the validation pairs.
-EVALUATED = (*(f"eval_{name}" for name in _OF_PAIRS), "kl_divergence")
+EVALUATED = (*(f"eval_{name}" for name in _OF_PAIRS), "eval_preference_accuracy", "kl_divergence")
 # Of training steps, in the mean since the last report.
 TRAINED = (*_OF_PAIRS, "grad_norm", "examples_per_second", "tokens_per_second", "peak_memory_gb")
 # Facts of a DPO run that are measures.
