@@ -46,6 +46,7 @@ class _Chart:
 # In the order in which they deserve room.
 _CHARTS = (
     _Chart("score", (_eval("score", "score"), _eval("score_low", "low"), _eval("score_high", "high"))),
+    _Chart("trials", (_eval("trial_value", "trial"), _eval("best_value", "best"))),
     _Chart("loss", (_train("loss"), _eval("eval_loss"))),
     _Chart("margin", (_train("rewards/margins"), _eval("eval_rewards/margins")), ("≥", "preference_gap_target")),
     _Chart("margin", (_train("margin"), _eval("eval_margin"))),

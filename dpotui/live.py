@@ -117,7 +117,8 @@ class Snapshot:
         """Where the work stands: the stage of the live run, or of the newest one where that came to no good end; else
         the first one with something left to do."""
         if self.live is not None:
-            return self.live.stage
+            # The evaluation of a sweep's trial is the sweep's.
+            return (self.run(self.live.part_of) or self.live).stage
         if self.runs and self.runs[0].state in runs.RESUMABLE:
             return self.runs[0].stage
         left = (root for root in self.roots if root.stage is not None and self.states[root.id].state != "done")
@@ -155,7 +156,7 @@ _RESULTS = (
     "SELECT (SELECT max(id) FROM facts), (SELECT max(id) FROM benchmarks), (SELECT max(id) FROM artifacts),"
     " (SELECT max(id) FROM decisions), (SELECT max(id) FROM ratings), (SELECT sum(undone) FROM ratings),"
     " (SELECT max(id) FROM votes), (SELECT sum(undone) FROM votes), (SELECT count(*) FROM runs),"
-    " (SELECT max(id) FROM iteration_decisions)"
+    " (SELECT max(id) FROM iteration_decisions), (SELECT count(*) FROM trials), (SELECT max(ended) FROM trials)"
 )
 
 

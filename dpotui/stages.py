@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ConfigKind = Literal["sft", "reward", "dpo", "generate", "judge", "eval", "iterate"]
+ConfigKind = Literal["sft", "reward", "dpo", "generate", "judge", "eval", "iterate", "sweep"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,17 @@ class Action:
     """A run that can be started: its kind, what a person calls it, and the configuration it is usually started with."""
 
     kind: Literal[
-        "sft", "data_check", "generate", "judge", "init_check", "reward", "dpo", "evaluate", "calibrate", "iterate"
+        "sft",
+        "data_check",
+        "generate",
+        "judge",
+        "init_check",
+        "reward",
+        "dpo",
+        "evaluate",
+        "calibrate",
+        "iterate",
+        "sweep",
     ]
     title: str
     config: str  # from the workspace
@@ -79,7 +89,12 @@ STAGES = (
         Action("reward", "reward model training", "configs/reward_config.yaml", "reward"),
     ),
     Stage(
-        5, "DPO optimization", "DPO", ("dpo", "sweep"), Action("dpo", "DPO training", "configs/dpo_config.yaml", "dpo")
+        5,
+        "DPO optimization",
+        "DPO",
+        ("dpo", "sweep"),
+        Action("dpo", "DPO training", "configs/dpo_config.yaml", "dpo"),
+        more=(Action("sweep", "a sweep over hyperparameters", "configs/sweep_config.yaml", "sweep"),),
     ),
     Stage(
         6,

@@ -77,7 +77,7 @@ def command(
             return
         for note in plan.notes:
             click.echo(printable(note), err=True)
-        run = start_sweep(workspace, db, plan, path)
+        run = start_sweep(workspace, db, plan.config, path)
     launch(workspace, db, run.id, from_start=resume is None, detach=detach, in_process=in_process, as_json=as_json)
 
 

@@ -28,12 +28,15 @@ class Block:
     lines: Callable[[int], list[Sequence[Span]]]
 
 
+SWEPT_IN = 5
+
 # The modules that have something to show of a stage, in this order. Each has `read(db, workspace, run)`, which gives a
 # Block or None: called by the thread that polls runs.db, only when something in it changed or another run is looked at.
 # `run` is the one in hand, None where the stage has none. What a person did to a file is a UserError, never a crash.
 PROVIDERS: dict[int, tuple[str, ...]] = {
     1: ("dpotui.results.capability", "dpotui.results.figures", "dpotui.results.samples"),
     4: ("dpotui.results.reward",),
+    5: ("dpotui.results.sweep",),
     6: ("dpotui.results.iterations",),
     7: (
         "dpotui.results.capability",
@@ -43,6 +46,15 @@ PROVIDERS: dict[int, tuple[str, ...]] = {
         "dpotui.results.samples",
     ),
 }
+
+
+def provided(stage: int, run: Run | None) -> bool:
+    """Whether a stage has results to show or to wait for; DPO has them where it is tried in a sweep."""
+    if stage == SWEPT_IN:
+        from dpotui.results.sweep import of_sweep
+
+        return of_sweep(run) is not None
+    return stage in PROVIDERS
 
 
 def read(db: Database, workspace: Workspace, stage: int | None, run: Run | None) -> tuple[Block, ...]:

@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
 from core.errors import UserError
+from dpotui.results.sweep import of_sweep
 from dpotui.screens.choosing import ChoosesRuns
 from dpotui.screens.running import CommandsRuns
 from dpotui.stages import ACTIONS, COMPARED_IN, DECIDED_IN, FILTERED_IN, RATED_IN, STAGES, TRAINED, VOTED_IN, Action
@@ -28,6 +29,7 @@ class ActsInStage(ChoosesRuns, CommandsRuns):
                 id="stage.filter"),
         Binding("W", "wrong", "Most wrong", tooltip="Browse the pairs that the reward model gets most wrong",
                 id="stage.wrong"),
+        Binding("T", "trials", "Trials", tooltip="Trials of the sweep: open, stop, promote", id="stage.trials"),
         Binding("R", "again", "Re-run", show=False, tooltip="Start the run in hand once more, with changes",
                 id="stage.again"),
         Binding("d", "data", "Data", show=False, tooltip="Browse the data of this run, or of what g starts",
@@ -53,6 +55,8 @@ class ActsInStage(ChoosesRuns, CommandsRuns):
         if action == "gradients":
             run = self.run_in_hand() if self.is_mounted else None
             return run is not None and run.kind in TRAINED
+        if action == "trials":
+            return self.is_mounted and of_sweep(self.run_in_hand()) is not None
         if action == "again":
             return self.is_mounted and self.run_in_hand() is not None
         if action == "data":
@@ -146,6 +150,14 @@ class ActsInStage(ChoosesRuns, CommandsRuns):
             self.app.push_screen(FilterScreen(filtering_of(self.bench.workspace, self._config_in_hand())))
         except UserError as error:
             self.bench.say(str(error), "error")
+
+    def action_trials(self) -> None:
+        from dpotui.screens.sweep import open_trials
+
+        run = self.run_in_hand()
+        sweep = of_sweep(run)
+        if run is not None and sweep is not None:
+            open_trials(self.bench, sweep, run.id)
 
     def action_gradients(self) -> None:
         """Gradient norms by module: of the steps that were measured, and of the next one where that is asked."""

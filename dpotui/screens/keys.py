@@ -11,12 +11,13 @@ from dpotui.screens.names import key_name
 from dpotui.widgets.card import BLANK, Entry
 
 _GROUPS = (
-    ("Runs", ("run", "runs", "compare")),
+    ("Runs", ("run", "runs", "compare", "queue")),
     ("Stages", ("stage",)),
     ("Items", ("item",)),
     ("Charts", ("charts",)),
     ("Samples", ("samples",)),
     ("Gradients", ("gradients",)),
+    ("Sweep", ("sweep",)),
     ("Log", ("log",)),
     ("Data", ("data",)),
     ("Pair", ("pair",)),

@@ -15,7 +15,7 @@ from core.store.runs import LIVE, Run
 from dpotui import cards, charts, why
 from dpotui.live import Snapshot, Watched
 from dpotui.log_pages import LogPages
-from dpotui.results import PROVIDERS
+from dpotui.results import PROVIDERS, provided
 from dpotui.screens.acting import ActsInStage
 from dpotui.screens.dialogs import CardScreen
 from dpotui.screens.ticking import TicksItems
@@ -131,7 +131,7 @@ class StageScreen(TicksItems, ActsInStage):
 
     @property
     def panes_here(self) -> tuple[tuple[str, str], ...]:
-        absent = {"results"} if self.stage not in PROVIDERS else set()
+        absent = set() if provided(self.stage, self.run_in_hand() if self.is_mounted else None) else {"results"}
         hidden = self.wide and not self.query_one("#panes").has_class("-samples")
         absent |= {"samples"} if hidden or self.stage not in SAMPLED_IN else set()
         return tuple(pane for pane in self.PANES if pane[1] not in absent)
@@ -184,7 +184,7 @@ class StageScreen(TicksItems, ActsInStage):
         log.fill(watched.log if watched else (), empty)
 
     def _results(self, snapshot: Snapshot, run: Run | None) -> None:
-        if self.stage not in PROVIDERS:
+        if not provided(self.stage, run):
             self._with("-results", False)
             return
         found, of = snapshot.results, run.id if run else None

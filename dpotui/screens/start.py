@@ -25,6 +25,7 @@ from dpotui.widgets.typed import Typed
 
 if TYPE_CHECKING:
     from core.config import EvalConfig, IterateConfig, RunConfig, TrainingConfig
+    from core.config.sweep import SweepConfig
     from core.training.forecast import Forecast
     from dpotui.app import Workbench
 
@@ -36,6 +37,7 @@ _HINTS: dict[ConfigKind, str] = {
     "generate": "such as generation.temperature=0.7 model.base_model=models/mine",
     "judge": "such as data.output_file=data/judged.jsonl",
     "eval": "such as model.final=outputs/dpo-002 evaluation.seed=7",
+    "sweep": "of every trial, such as training.max_steps=40 training.eval_steps=10",
     "iterate": "such as iteration.max_iterations=5 decision.by=rule",
 }
 
@@ -71,6 +73,7 @@ class Start(Modal[str | None]):
         # What was typed when the person was told that the machine has not enough memory for it.
         self._warned: tuple[str, str] | None = None
         self._files: list[str] = []  # configurations of this kind, from the workspace
+        self._notes: tuple[str, ...] = ()  # what is to be known of a sweep before it starts
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
@@ -130,6 +133,8 @@ class Start(Modal[str | None]):
 
         workspace = self._workspace
         found = [file.path for file in configurations(workspace) if file.kind == self._action.model]
+        if self._action.kind == "sweep":
+            found = sorted(workspace.configs.glob("sweep*.yaml"))
         return [name for name in map(workspace.relative, found) if name.isprintable()]
 
     def action_file(self, by: int) -> None:
@@ -182,6 +187,12 @@ class Start(Modal[str | None]):
             overrides = shlex.split(self.query_one("#overrides", Input).value)
         except ValueError as error:
             raise UserError(f"changed keys: {error}: quote a value with blanks in it") from None
+        if self._action.kind == "sweep":
+            from core.experiments.sweep_plan import plan_sweep
+
+            plan = plan_sweep(self._workspace, path, overrides=overrides)
+            self._notes = plan.notes
+            return plan.config
         name: str = self._action.model
         if self._action.kind == "calibrate":
             # What is measured is what the file configures.
@@ -206,6 +217,8 @@ class Start(Modal[str | None]):
                 evaluated = cast("EvalConfig", config)
             told = consent.told(self._workspace, evaluated) if evaluated is not None else ()
             return "\n".join(told) or None
+        if self._action.kind == "sweep":
+            return "\n".join(self._notes) or None
         if self._action.kind not in TRAINED:
             return None
         from core.training.forecast import forecast
@@ -285,7 +298,12 @@ class Start(Modal[str | None]):
         self._refuse_once(config)
         # A connection belongs to its thread.
         with closing(open_store(self._workspace.database)) as db:
-            run = client.submit(self._workspace, db, self._action.kind, config, config_path=path)
+            if self._action.kind == "sweep":
+                from core.experiments.sweep_start import start_sweep
+
+                run = start_sweep(self._workspace, db, cast("SweepConfig", config), path)
+            else:
+                run = client.submit(self._workspace, db, self._action.kind, config, config_path=path)
         if not cast("Workbench", self.app).in_process:
             client.ensure_engine(self._workspace)
         return run.id
@@ -304,6 +322,7 @@ class Start(Modal[str | None]):
 
 def _summary(config: RunConfig) -> str:
     from core.config import EvalConfig, GenerateConfig, IterateConfig, JudgeConfig
+    from core.config.sweep import SweepConfig
 
     if isinstance(config, GenerateConfig):
         return (
@@ -318,6 +337,11 @@ def _summary(config: RunConfig) -> str:
             f"up to {config.iteration.max_iterations} iterations on {fresh}, compared by {config.score.fact}, decided"
             f" by a {config.decision.by}; the model that stands is {config.logging.model_dir}"
         )
+    if isinstance(config, SweepConfig):
+        asked = config.asked
+        drawn = "; ".join(f"{each.name} {each.distribution.words()}" for each in asked.parameters)
+        goal = f"{asked.metric.goal} {asked.metric.name}" if asked.metric is not None else "by eval_rewards/margins"
+        return f"up to {config.trials} trials, {asked.method}, {goal}: {drawn}"
     if isinstance(config, EvalConfig):
         return f"{config.subject_model} ({config.evaluation.subject}): {', '.join(config.parts)}"
     training = config.training

@@ -64,7 +64,13 @@ class Status(Lines):
             spans.append((f"  {stage} {STAGES[stage].title}" if width >= 110 else f"  stage {stage}", ""))
         if live is None:
             return [*spans, ("  nothing runs", "dim")]
-        spans += [("  ", ""), (live.id, "title"), (" ● " if live.state == "running" else " ", "live")]
+        whole = snapshot.run(live.part_of)
+        if whole is not None:
+            spans += [("  ", ""), (f"{whole.id} {cards.reached(whole)}", "title"), (" ›", "dim")]
+            spans.append((f" {live.id}" if width >= 110 else f" {live.kind}", ""))
+        else:
+            spans += [("  ", ""), (live.id, "title")]
+        spans += [(" ● " if live.state == "running" else " ", "live")]
         if live.kind == "evaluate" and live.state == "running" and live.phase:
             return [*spans, *_part(live, steps)]
         word = one_line(live.phase, 20) if live.state == "running" and live.phase else live.state
