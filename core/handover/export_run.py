@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from core import hardware
 from core.config import ComputePlan, plan
 from core.config.export import ExportConfig
 from core.config.models import Compute
+from core.data.tokenize import Tokens
 from core.errors import UserError
 from core.handover import card, forms, gguf, inventory, mlx_folder, peft, peft_read, scoring
 from core.handover.evidence import Evidence, gather, hub_name
@@ -22,6 +24,7 @@ from core.handover.subject import Subject, base_of, find
 from core.models.device import use_device
 from core.models.load import LanguageModel, load
 from core.models.save import whole_folder
+from core.report.chain import setting
 from core.report.sources import Sources
 from core.store import facts, files, runs
 from core.store.facts import Fact
@@ -29,7 +32,8 @@ from core.text import printable
 from core.training.context import Context
 from core.training.prepare import claim_output
 
-_PHASES = 6
+# Scoring, writing, loading again, rounding, the card.
+_PHASES = 5
 
 
 def run(context: Context) -> None:
@@ -51,6 +55,10 @@ def run(context: Context) -> None:
             target.rmdir()  # an empty folder that was claimed; one that holds something stays
         raise
     _record(context, config, found, target, inputs)
+
+
+def steps_of(config: ExportConfig) -> int:
+    return _PHASES + 2 * config.peft + config.gguf
 
 
 def _subject(context: Context, config: ExportConfig) -> Subject:
@@ -93,6 +101,7 @@ class _Export:
         policy = self._load(subject.folder, merged=False)
         rows = scoring.rows_of(context.workspace.path(config.pairs), config, policy)
         before = scoring.measure(policy, rows, context.control.raise_if_stopping)
+        reference = self._reference(rows)
         context.log(f"{len(rows)} rows of {config.pairs} to score")
         if config.peft:
             self._next("writing the PEFT adapter")
@@ -105,7 +114,7 @@ class _Export:
         after = self._load(part)
         reread = scoring.rows_of(context.workspace.path(config.pairs), config, after)
         measured = scoring.measure(after, reread, context.control.raise_if_stopping)
-        agreement = scoring.compare(before, measured, tolerance)
+        agreement = scoring.compare(before, measured, tolerance, reference)
         if written.dtype != "float32" or written.bits:
             self._next("measuring what rounding changed")
             agreement = self._with_divergence(agreement, policy, after, rows)
@@ -124,13 +133,22 @@ class _Export:
 
     def _next(self, phase: str) -> None:
         self._context.control.raise_if_stopping()
+        self._context.progress(self._step, steps_of(self._config), phase)
         self._step += 1
-        steps = _PHASES + self._config.peft * 2 + self._config.gguf
-        self._context.progress(min(self._step, steps), steps, phase)
 
     def _load(self, folder: Path, *, merged: bool = True) -> LanguageModel:
         code = self._config.trust_remote_code
         return load(folder, dtype=mx.float32, trust_remote_code=code, fused=merged)
+
+    def _reference(self, rows: list[Tokens]) -> Measured | None:
+        """The same rows under the reference of DPO, where that is still what it was."""
+        run, workspace = self._subject.run, self._context.workspace
+        name = setting(run, "model", "reference_model")
+        if run is None or name is None or self._config.examples or not workspace.path(name).is_dir():
+            return None
+        if run.inputs.get(name) != files.sha256(self._context.db, workspace, name):
+            return None
+        return scoring.measure(self._load(workspace.path(name)), rows, self._context.control.raise_if_stopping)
 
     def _write_model(self, part: Path) -> mlx_folder.Written:
         config, folder = self._config, self._subject.folder
@@ -163,10 +181,8 @@ class _Export:
         return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
 
     def _with_divergence(
-        self, agreement: Agreement, policy: LanguageModel, after: LanguageModel, rows: list[Any]
+        self, agreement: Agreement, policy: LanguageModel, after: LanguageModel, rows: list[Tokens]
     ) -> Agreement:
-        from dataclasses import replace
-
         samples = scoring.sampled(policy, rows)
         if not samples:
             return agreement
@@ -268,7 +284,7 @@ def _figures(found: Agreement, pairs: str) -> dict[str, Any]:
         "mean_difference_nats_per_token": found.per_token,
         "worst_difference_nats_per_token": found.worst,
         "tolerance_nats_per_token": found.tolerance,
-        "chosen_likelier": list(found.accuracy) if found.accuracy else None,
+        "preference_accuracy": list(found.accuracy) if found.accuracy else None,
         "kl_nats_per_token": found.kl,
     }
 
@@ -301,7 +317,13 @@ def _record(
     if agreement.kl is not None:
         source = f"exact, {agreement.kl_tokens} tokens sampled from the model as it was trained"
         recorded.append(Fact("export.kl_divergence", agreement.kl, "nats/token", me, source=source, inputs=read))
+    if agreement.accuracy is not None:
+        before, after = (100 * share for share in agreement.accuracy)
+        source = f"{before:.4g} % before, on the same {n} pairs of {config.pairs}"
+        recorded.append(Fact("export.preference_accuracy", after, "%", me, n=n, source=source, inputs=read))
     facts.record(context.db, *recorded)
+    steps = steps_of(config)
+    context.progress(steps, steps, "recorded")
     context.log(f"{relative} is whole: {agreement.words}")
 
 

@@ -100,7 +100,8 @@ class Agreement:
         per_token: the same for each of its tokens.
         worst: the largest of a response, in nats for each of its tokens.
         tolerance: what `worst` may be; None where weights were quantized, and the mean is looked at.
-        accuracy: share of pairs whose chosen response is the likelier one, before and after; None of single responses.
+        accuracy: DPO's, before and after: the share of pairs whose chosen response gained more on the reference than
+            the rejected one; None where there is no reference.
         kl: exact KL(before ‖ after) in nats per token on responses sampled from the model before; None: not measured.
         kl_tokens: on how many tokens.
     """
@@ -125,13 +126,13 @@ class Agreement:
         text = f"mean |Δ log-prob| {self.difference:.3g} nats a response, {self.per_token:.3g} a token"
         text += f", worst {self.worst:.3g} a token, {self.responses} responses"
         if self.accuracy is not None:
-            text += f"; chosen likelier in {100 * self.accuracy[0]:.3g} % → {100 * self.accuracy[1]:.3g} % of pairs"
+            text += f"; preference accuracy {100 * self.accuracy[0]:.3g} % → {100 * self.accuracy[1]:.3g} %"
         if self.kl is not None:
             text += f"; KL {self.kl:.3g} nats/token on {self.kl_tokens} sampled tokens"
         return text
 
 
-def compare(before: Measured, after: Measured, tolerance: float | None) -> Agreement:
+def compare(before: Measured, after: Measured, tolerance: float | None, reference: Measured | None = None) -> Agreement:
     """
     Raises:
         UserError: the two do not read the same text as the same tokens.
@@ -140,8 +141,8 @@ def compare(before: Measured, after: Measured, tolerance: float | None) -> Agree
         raise UserError("the tokenizer that was written reads the validation rows as other tokens than the model's own")
     differences = np.abs(after.logps - before.logps)
     accuracy = None
-    if before.logps.shape[1] == 2:
-        accuracy = tuple(float((each.logps[:, 0] > each.logps[:, 1]).mean()) for each in (before, after))
+    if reference is not None and reference.rows == before.rows and before.logps.shape[1] == 2:
+        accuracy = _accuracy(before, reference), _accuracy(after, reference)
     return Agreement(
         rows=len(before.rows),
         responses=differences.size,
@@ -149,8 +150,13 @@ def compare(before: Measured, after: Measured, tolerance: float | None) -> Agree
         per_token=float(differences.sum() / before.counts.sum()),
         worst=float((differences / before.counts).max()),
         tolerance=tolerance,
-        accuracy=accuracy,  # type: ignore[arg-type]  # two of them
+        accuracy=accuracy,
     )
+
+
+def _accuracy(policy: Measured, reference: Measured) -> float:
+    gained = policy.logps - reference.logps
+    return float((gained[:, 0] > gained[:, 1]).mean())
 
 
 def sampled(loaded: LanguageModel, rows: Sequence[Tokens]) -> list[Tokens]:
