@@ -43,6 +43,7 @@ def _runs(old: Snapshot, new: Snapshot) -> Iterator[Notice]:
             why = f": {run.error}" if run.error else ", r resumes it" if run.state == "interrupted" else ""
             # Of the runs that end by themselves this one waits for an answer.
             why = f": {run.hint}" if run.kind == "iterate" and run.state == "stopped" and run.hint else why
+            why = f": {run.output_dir}" if run.kind == "export" and run.state == "finished" else why
             yield Notice(f"{run.id} {run.state}{why}", "error" if bad else "information", True)
 
 

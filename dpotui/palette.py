@@ -16,6 +16,7 @@ from textual.markup import escape
 
 from core.text import one_line
 from dpotui.commands.checklist_view import text_of
+from dpotui.screens.hand_over import hand_over
 from dpotui.stages import EVERY_ACTION, STAGES
 from dpotui.widgets.status import MODES
 
@@ -83,6 +84,7 @@ class WorkbenchCommands(Provider):
             )
         for name, path in _data_files(bench.workspace.data):
             yield _Command(f"Data: open {name}", "browse it", partial(bench.open_data, path), False)
+        yield _Command("Queue", "what waits, in which order and for what", bench.action_queue, True)
         yield _Command("Keys", "all keys of this screen", bench.action_keys, True)
         for theme in sorted(bench.available_themes):
             own = theme.startswith("dpotui-")
@@ -93,6 +95,8 @@ class WorkbenchCommands(Provider):
             return
         for run in snapshot.runs:
             yield _Command(f"Run {run.id}", f"{run.kind}, {run.state}", partial(bench.open_run, run.id), False)
+            if run.kind in ("sft", "dpo") and run.state == "finished":
+                yield _Command(f"Hand over {run.id}", "export its model", partial(hand_over, bench, run), False)
         for root in snapshot.roots:
             for item in root.walk():
                 state = snapshot.states.get(item.id)

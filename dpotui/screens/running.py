@@ -14,6 +14,7 @@ from core.store import commands, runs
 from core.store.commands import Verb
 from core.store.runs import Run
 from dpotui.screens.dialogs import Confirm
+from dpotui.screens.hand_over import hand_over
 from dpotui.screens.mode import ModeScreen
 from dpotui.stages import ACTIONS, Action
 
@@ -27,7 +28,10 @@ class CommandsRuns(ModeScreen):
         Binding("c", "checkpoint", "Save", tooltip="Write a checkpoint now", id="run.checkpoint"),
         Binding("r", "resume", "Resume", id="run.resume"),
         Binding("g", "start", "Start", id="run.start"),
-    ]
+        Binding("Q", "app.queue", "Queue", show=False, tooltip="What waits, in which order and for what", id="run.queue"),
+        Binding("E", "hand_over", "Hand over", show=False, tooltip="Export its model: for mlx-lm, llama.cpp, PEFT",
+                id="run.hand-over"),
+    ]  # fmt: skip
 
     def run_in_hand(self) -> Run | None:
         """The run that the keys speak of."""
@@ -57,6 +61,9 @@ class CommandsRuns(ModeScreen):
 
     def action_start(self) -> None:
         self.bench.start_run(self.action_in_hand())
+
+    def action_hand_over(self) -> None:
+        hand_over(self.bench, self.run_in_hand())
 
     def action_again(self) -> None:
         """Offer to start the run in hand once more, with what it was started with."""
