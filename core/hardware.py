@@ -95,6 +95,14 @@ def memory_limit(device: Literal["gpu", "cpu"]) -> MemoryLimit:
     return MemoryLimit(max(0, available - reserve), total, source)
 
 
+def memory_free() -> int:
+    """Bytes that a run may take now without pushing others out: of a GPU with memory of its own what MLX says."""
+    if this_platform().accelerator == "cuda":
+        return memory_limit("gpu").bytes
+    memory = psutil.virtual_memory()
+    return _within_container(memory.total, memory.available)[1]
+
+
 def _gpu_limit(info: dict[str, Any]) -> MemoryLimit:
     """From what MLX says of the GPU."""
     recommended = info.get("max_recommended_working_set_size")

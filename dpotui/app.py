@@ -304,6 +304,11 @@ class Workbench(App[None]):
     def action_keys(self) -> None:
         self.push_screen(keys_screen(self.screen.active_bindings.values()))
 
+    def action_queue(self) -> None:
+        from dpotui.screens.queue import QueueScreen
+
+        self.push_screen(QueueScreen())
+
     def action_leave(self) -> None:
         stacks = self._screen_stacks.values()
         unsaved = "\n".join(screen.unsaved() for (screen, *_) in stacks if isinstance(screen, ModeScreen)).strip()

@@ -38,6 +38,7 @@ COMMANDS = {
     "score": ("dpotui.commands.score", "Log-probs or rewards of both responses of each pair under one model."),
     "runs": ("dpotui.commands.runs", "List, show, stop, pause and resume runs."),
     "track": ("dpotui.commands.track", "Send runs to W&B, MLflow, TensorBoard; how each stands."),
+    "queue": ("dpotui.commands.queue", "What waits, in which order and for what; moved, put off, started."),
     "engine": ("dpotui.commands.engine", "Execute queued runs of a workspace (started by itself when needed)."),
     "hardware": ("dpotui.commands.hardware", "The memory a run may take here, and the fastest batch size, measured."),
     "cluster": ("dpotui.commands.cluster", "Whether the hosts of a file can work together: check."),

@@ -36,11 +36,13 @@ def submit(
     parent: str | None = None,
     part_of: str | None = None,
     part: str = "",
+    not_before: float | None = None,
 ) -> Run:
     """Queue a run with a snapshot of its configuration. With a parent it waits until that one has finished.
 
     Args:
         part_of: the run that executes it, as its part of this name.
+        not_before: it is not started earlier (Unix seconds).
 
     Raises:
         UserError: files that it reads are not there, and no run is on that could still bring them.
@@ -72,6 +74,7 @@ def submit(
         parent=parent,
         part_of=part_of,
         part=part,
+        not_before=not_before,
     )
 
 

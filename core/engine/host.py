@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from core import environment, hardware
+from core.engine.admission import Admission
 from core.engine.client import ensure_engine
 from core.engine.hooks import Hooks
 from core.engine.lock import engine_lock
@@ -87,9 +88,10 @@ class Engine:
             hooks = Hooks(self._workspace, writer.log)
             self._feeders = Feeders(self._workspace, writer.log)
             try:
+                admission = Admission(self._workspace)
                 idle_since = time.monotonic()
                 while not self._leaving.is_set():
-                    run = runs.next_queued(db)
+                    run = admission.next(db)
                     if run is not None and self._needs_another_process(run):
                         writer.log(run.id, "info", "the engine starts anew: MLX reads its variables when it begins")
                         self.wants_successor = True
@@ -98,6 +100,9 @@ class Engine:
                         self._execute(db, writer, run, engine)
                         hooks.run_ended(runs.get(db, run.id))
                         idle_since = time.monotonic()
+                    elif admission.awaits(db):
+                        idle_since = time.monotonic()
+                        self._leaving.wait(LOOK)
                     elif self._idle_seconds is not None and time.monotonic() - idle_since > self._idle_seconds:
                         break
                     else:

@@ -68,6 +68,7 @@ class Run:
     part: str = ""  # its name among the parts of that run
     place: float | None = None  # in the queue, where a person gave it one
     not_before: float | None = None  # it is not started earlier
+    forced: int = 0  # 1: started also where the memory for it is not free
 
     @property
     def stage(self) -> int:
@@ -93,12 +94,14 @@ def create(
     parent: str | None = None,
     part_of: str | None = None,
     part: str = "",
+    not_before: float | None = None,
 ) -> Run:
     """Queue a run. Its id is the kind and a number, such as `dpo-003`; ids are never given twice.
 
     Args:
         parent: it waits until that one has finished.
         part_of: the run that executes it, under the name `part`.
+        not_before: it is not started earlier (Unix seconds).
     """
     if kind not in get_args(Kind):
         raise UserError(f"'{kind}' is not a kind of run: {', '.join(get_args(Kind))}")
@@ -108,8 +111,8 @@ def create(
         run_id = f"{prefix}-{max(used, default=0) + 1:03d}"
         db.execute(
             "INSERT INTO runs"
-            " (id, kind, name, state, parent, config, config_path, seed, steps, created, who, part_of, part)"
-            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " (id, kind, name, state, parent, config, config_path, seed, steps, created, who, part_of, part,"
+            " not_before) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 run_id,
                 kind,
@@ -123,6 +126,7 @@ def create(
                 storable(getpass.getuser()),
                 part_of,
                 part,
+                not_before,
             ],
         )
     return get(db, run_id)
@@ -167,13 +171,15 @@ def waiting(db: Database) -> list[Run]:
     return [_run(row) for row in db.query(sql, LIVE)]
 
 
+def coming(db: Database) -> list[Run]:
+    """Those of the queue that wait for no other run, as a parent must have finished: some for their time only."""
+    return [run for run in waiting(db) if run.parent is None or get(db, run.parent).state == "finished"]
+
+
 def next_queued(db: Database) -> Run | None:
-    """The first run of the queue that waits for no other, as a parent must have finished, nor for its time."""
-    for run in waiting(db):
-        ready = run.parent is None or get(db, run.parent).state == "finished"
-        if ready and (run.not_before is None or run.not_before <= time.time()):
-            return run
-    return None
+    """The first run of the queue that waits neither for another one nor for its time."""
+    now = time.time()
+    return next((run for run in coming(db) if run.not_before is None or run.not_before <= now), None)
 
 
 def parts(db: Database, whole: str) -> list[Run]:

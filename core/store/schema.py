@@ -633,3 +633,13 @@ CREATE TABLE ranks (
 def ranks(db: Database) -> None:
     """The parts of ranks in runs that several machines train."""
     _execute(db, _RANKS)
+
+
+# A person's word that a run is to be started although the memory for it is not free.
+_FORCED = "ALTER TABLE runs ADD COLUMN forced INTEGER NOT NULL DEFAULT 0 CHECK (forced IN (0, 1))"
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def forced(db: Database) -> None:
+    """Runs that start whatever memory there is."""
+    _execute(db, _FORCED)

@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.store import Database, open_store, runs
 from core.text import printable
 from core.workspace import Workspace
-from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, workspace_of
+from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, start_time, workspace_of
 
 
 @click.command("evaluate")
@@ -73,7 +73,7 @@ def command(
 
         for line in consent.told(workspace, config):
             click.echo(printable(line), err=True)
-        run = submit(workspace, db, "evaluate", config, config_path=str(path))
+        run = submit(workspace, db, "evaluate", config, config_path=str(path), not_before=start_time())
     launch(workspace, db, run.id, from_start=resume is None, detach=detach, in_process=in_process, as_json=as_json)
 
 

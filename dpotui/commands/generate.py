@@ -14,7 +14,8 @@ from core.engine.client import reap, submit
 from core.store import open_store
 from core.text import printable
 from core.workspace import Workspace
-from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, workspace_of
+from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, start_time, workspace_of
+from dpotui.commands.options import hosts_options, over_hosts
 
 # Bad rows of the prompts file that a plan names.
 _SHOWN = 5
@@ -25,12 +26,15 @@ _SHOWN = 5
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: generation.max_tokens=256"
 )
+@hosts_options
 @click.option("--resume", metavar="RUN", help="Go on with a stopped, failed or interrupted run.")
 @launch_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done; start nothing.")
 def command(
     config_path: Path | None,
     overrides: tuple[str, ...],
+    hosts: str | None,
+    shares: str | None,
     resume: str | None,
     detach: bool,
     in_process: bool,
@@ -44,6 +48,7 @@ def command(
     Ctrl-C stops the run, and --resume goes on with the prompts that are left.
     """
     workspace = workspace_of(config_path, folder)
+    overrides += tuple(over_hosts(workspace, hosts, shares))
     refuse_both(detach, in_process)
     db = open_store(workspace.database)
     reap(workspace, db)
@@ -56,7 +61,7 @@ def command(
         if dry_run:
             _print_plan(workspace, config, as_json)
             return
-        run = submit(workspace, db, "generate", config, config_path=str(path))
+        run = submit(workspace, db, "generate", config, config_path=str(path), not_before=start_time())
     launch(workspace, db, run.id, from_start=resume is None, detach=detach, in_process=in_process, as_json=as_json)
 
 

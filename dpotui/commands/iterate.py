@@ -22,7 +22,7 @@ from core.store.iterations import Choice, Decided, Iteration
 from core.store.runs import Run
 from core.text import one_line, printable
 from core.workspace import open_workspace
-from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, workspace_of
+from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, start_time, workspace_of
 from dpotui.commands.runs.common import json_option, workspace_option
 from dpotui.iterations_table import COLUMNS, cells
 from dpotui.lazy import LazyGroup
@@ -98,7 +98,7 @@ def start(
 
                 for line in consent.told(workspace, plan.evaluate):
                     click.echo(printable(line), err=True)
-            run = submit(workspace, db, "iterate", config, config_path=str(path))
+            run = submit(workspace, db, "iterate", config, config_path=str(path), not_before=start_time())
         launch(workspace, db, run.id, from_start=resume is None, detach=detach, in_process=in_process, as_json=as_json)
 
 

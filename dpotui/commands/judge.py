@@ -9,7 +9,7 @@ import click
 from core.config import JudgeConfig, load_config
 from core.engine.client import reap, submit
 from core.store import open_store
-from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, workspace_of
+from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, start_time, workspace_of
 
 
 @click.command("judge")
@@ -42,5 +42,5 @@ def command(
     else:
         path = config_path.absolute() if config_path is not None else workspace.configs / "judge_config.yaml"
         config = load_config(path, JudgeConfig, overrides)
-        run = submit(workspace, db, "judge", config, config_path=str(path))
+        run = submit(workspace, db, "judge", config, config_path=str(path), not_before=start_time())
     launch(workspace, db, run.id, from_start=resume is None, detach=detach, in_process=in_process, as_json=as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,15 @@ import click
 
 from core.engine.client import ensure_engine
 from core.errors import UserError
+from core.runs.queue import moment_of
 from core.store import Database, runs
 from core.store.runs import Kind, Run
 from core.workspace import Workspace, open_workspace
 from dpotui.commands.follow import finish, follow, waits_for_a_person
+
+
+# Under this name --at is kept in the context of a command.
+_AT = "dpotui.at"
 
 
 def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -23,6 +29,13 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             click.option("--detach", is_flag=True, help="Print the run's id and return at once."),
+            click.option(
+                "--at",
+                expose_value=False,
+                callback=lambda ctx, option, said: ctx.meta.update({_AT: said}),
+                metavar="WHEN",
+                help="Not before: 22:00, +2h, 'tomorrow 6:30'. The engine waits for it.",
+            ),
             click.option("--in-process", is_flag=True, help="Execute it in this process instead of a detached engine."),
             click.option(
                 "--json",
@@ -37,6 +50,16 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def start_time() -> float | None:
+    """What --at says: the run is not started earlier.
+
+    Raises:
+        UserError: it is no moment to come.
+    """
+    said = click.get_current_context().meta.get(_AT)
+    return None if said is None else moment_of(said, time.time())
 
 
 def workspace_of(config_path: Path | None, folder: Path) -> Workspace:
@@ -91,6 +114,9 @@ def launch(
     Raises:
         SystemExit: 1 where it was watched and did not finish.
     """
+    at = start_time()
+    if at is not None and runs.get(db, run_id).state == "queued":
+        runs.update(db, run_id, not_before=at)
     if in_process:
         from core.engine.host import InProcessEngine
 

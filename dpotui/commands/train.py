@@ -11,12 +11,15 @@ from core.config import CONFIGS, TrainingConfig, answers, load_config, missing_f
 from core.config.models import AUTO
 from core.engine.client import reap, submit
 from core.errors import UserError
-from core.store import open_store
+from core.experiments.distributed import hosts_of, resume_on
+from core.experiments.hosts import Hosts
+from core.store import open_store, runs, runs
 from core.store.runs import Kind
 from core.text import printable
 from core.training.forecast import Forecast, forecast, model_of
 from core.workspace import Workspace
-from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, workspace_of
+from dpotui.commands.distributed import chosen, distributed_options
+from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, start_time, workspace_of
 
 KINDS: dict[str, Kind] = {"sft": "sft", "reward": "reward", "dpo": "dpo", "init": "init_check"}
 
@@ -26,6 +29,7 @@ KINDS: dict[str, Kind] = {"sft": "sft", "reward": "reward", "dpo": "dpo", "init"
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="YAML file of the run.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: training.beta=0.2")
 @click.option("--resume", metavar="RUN", help="Go on with a stopped, failed or interrupted run.")
+@distributed_options
 @launch_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done and what memory it takes; start nothing.")
 @click.option("--force", is_flag=True, help="Start also where the memory of this machine would not do.")
@@ -34,6 +38,9 @@ def command(
     config_path: Path | None,
     overrides: tuple[str, ...],
     resume: str | None,
+    hosts: str | None,
+    backend: str | None,
+    shares: str | None,
     detach: bool,
     in_process: bool,
     dry_run: bool,
@@ -47,30 +54,37 @@ def command(
     with a checkpoint.
     """
     kind = KINDS[what]
+    options = chosen(hosts, backend, shares)
     workspace = workspace_of(config_path, folder)
     refuse_both(detach, in_process)
     db = open_store(workspace.database)
     reap(workspace, db)
     if resume is not None:
         anew = bool(overrides) or config_path is not None
+        if options:
+            resume_on(db, workspace, runs.get(db, resume), options)
         run = requeue(db, resume, kind, anew=anew, dry_run=dry_run)
     else:
         read = "dpo" if what == "init" else what
         path = config_path.absolute() if config_path is not None else workspace.configs / f"{read}_config.yaml"
-        config: TrainingConfig = load_config(path, CONFIGS[read], overrides)
+        config: TrainingConfig = load_config(path, CONFIGS[read], (*overrides, *options))
+        # What is wrong with the hosts is said here, and not when the run begins.
+        spread = hosts_of(workspace, config) if kind != "init_check" else None
         if dry_run:
-            _print_plan(workspace, kind, config, as_json)
+            _print_plan(workspace, kind, config, spread, as_json)
             return
         _look_at_memory(workspace, kind, config, force)
         if detach and not as_json:
             # Who stays reads them in the run's log.
             for sentence in answers(config):
                 click.echo(sentence, err=True)
-        run = submit(workspace, db, kind, config, config_path=str(path))
+        run = submit(workspace, db, kind, config, config_path=str(path), not_before=start_time())
+        if force:
+            runs.update(db, run.id, forced=1)
     launch(workspace, db, run.id, from_start=resume is None, detach=detach, in_process=in_process, as_json=as_json)
 
 
-def _print_plan(workspace: Workspace, kind: Kind, config: TrainingConfig, as_json: bool) -> None:
+def _print_plan(workspace: Workspace, kind: Kind, config: TrainingConfig, hosts: Hosts | None, as_json: bool) -> None:
     """What would be done: lacks first, then what keys become here, then the memory."""
     missing = missing_files(config, workspace)
     found, unknown = _forecast(workspace, config)
@@ -81,6 +95,7 @@ def _print_plan(workspace: Workspace, kind: Kind, config: TrainingConfig, as_jso
             "config": config.model_dump(mode="json"),
             "answers": answers(config),
             "missing": missing,
+            "hosts": hosts.as_json() if hosts else None,
             "memory": found.as_json() if found else None,
             "memory_unknown": unknown,
         }
@@ -95,6 +110,8 @@ def _print_plan(workspace: Workspace, kind: Kind, config: TrainingConfig, as_jso
     )
     for sentence in answers(config):
         click.echo(printable(sentence))
+    if hosts is not None:
+        click.echo(f"{len(hosts)} ranks over {hosts.backend}: {', '.join(hosts.names)}")
     click.echo(printable(found.sentence()) if found else f"memory: {unknown}")
     if found is not None and found.mend():
         click.echo(f"  → {found.mend()}")
