@@ -111,27 +111,11 @@ def shares_of(config: TrainingConfig, hosts: Hosts, chips: Sequence[str]) -> Sha
     return Shares(equal, f"equal, for nothing is known of '{unknown}': --shares measure finds better ones")
 
 
-def chosen(hosts: str | None, backend: str | None, shares: str | None) -> list[str]:
-    """The options of a command as overrides of a configuration."""
-    import json
-
-    from core.experiments.hosts import parse_shares
-
-    found = [] if hosts is None else [f"compute.distributed.hosts={json.dumps(None if hosts == 'none' else hosts)}"]
-    if backend is not None:
-        found.append(f"compute.distributed.backend={backend}")
-    if shares is not None:
-        words = ("measure", "chips", "equal")
-        value = shares if shares in words else json.dumps(parse_shares(shares))
-        found.append(f"compute.distributed.shares={value}")
-    return found
-
-
 def resume_on(db: Database, workspace: Workspace, run: Run, options: Sequence[str]) -> None:
     """Let a run go on with other hosts, or on one machine. What was measured on the earlier ones is forgotten.
 
     Args:
-        options: as `chosen` has them.
+        options: overrides of the configuration.
 
     Raises:
         UserError: the run does not train, or the hosts are wrong.

@@ -127,7 +127,8 @@ def _launched(context: Context, hosts: Hosts, desk: Desk, log: Path) -> Iterator
         file.write_text(json.dumps(_for_launch(hosts)), "utf-8")
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         command = launch_command(hosts, file, context.workspace.root, desk)
-        os.write(handle, f"\n{time.strftime('%F %T')} {context.run.id}: {len(hosts)} ranks, {hosts.backend}\n".encode())
+        head = f"=== {time.strftime('%F %T')} {context.run.id}: {len(hosts)} ranks over {hosts.backend}"
+        os.write(handle, f"{head}\n".encode())
         try:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=handle, stderr=handle, cwd=context.workspace.root,
@@ -241,7 +242,8 @@ def _watch(context: Context, hosts: Hosts, desk: Desk, process: subprocess.Popen
         while not desk.inbox.empty():
             rank, message = desk.inbox.get()
             if rank == 0 and "end" in message:
-                _farewell(process)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(LEAVE_SECONDS if lost is None else 0)
                 return message
             if rank == 0 and "evaluation" in message:
                 assert context.prune is not None
@@ -281,14 +283,9 @@ def _conclude(said: Message) -> None:
 def _last_words(log: Path) -> str:
     """The last line of the ranks' output that says something."""
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines()[-40:]]
-    said = [line for line in lines if line and not line.startswith("[ring]")]
+    said = [line for line in lines if line and not line.startswith(("[ring]", "=== "))]
     errors = [line for line in said if "error" in line.lower() or "denied" in line.lower() or "no such" in line.lower()]
     return one_line((errors or said or ["no word"])[-1], 300)
-
-
-def _farewell(process: subprocess.Popen[bytes]) -> None:
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(LEAVE_SECONDS)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

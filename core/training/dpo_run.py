@@ -147,6 +147,8 @@ def run(context: Context) -> None:
         _logging(context),
         Fact("dpo.started", 1.0, run=me, source=f"{len(train)} pairs", inputs={**model_hashes, **data_hashes}),
     )
+    if context.ranks.alone:  # else it is recorded where their shares are settled
+        facts.record(context.db, Fact("dpo.distribution", 1.0, text="one machine", run=me, source="no hosts are named"))
     held_out = evaluated(validation, config.training.eval_pairs, config.training.seed)
     context.log(f"loss: {PairLoss.of(config.training)}; {BetaSchedule.of(config.training)}")
     known = reference_cache(context, config, dtype)

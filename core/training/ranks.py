@@ -43,8 +43,6 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 class LostRank(UserError):
     """Another rank is gone or failed, and nothing can be summed any more."""
 
-    hint: str | None = None
-
 
 class Ended(Exception):
     """Rank 0 has ended the run, for whatever reason; the others have nothing left to do."""

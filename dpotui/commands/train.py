@@ -13,7 +13,7 @@ from core.engine.client import reap, submit
 from core.errors import UserError
 from core.experiments.distributed import hosts_of, resume_on
 from core.experiments.hosts import Hosts
-from core.store import open_store, runs, runs
+from core.store import open_store, runs
 from core.store.runs import Kind
 from core.text import printable
 from core.training.forecast import Forecast, forecast, model_of

@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from core.engine.client import ensure_engine
+from core.errors import UserError
 from core.store import commands, runs
 from core.store.commands import Verb
 from core.text import printable
+from dpotui.commands.distributed import chosen, distributed_options
 from dpotui.commands.runs.common import opened, workspace_option
 
 # How long to wait for the engine's answer before leaving it to `runs show`. A step of a large model takes seconds.
@@ -58,11 +60,23 @@ def checkpoint(run_id: str, folder: Path) -> None:
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
+@distributed_options
 @workspace_option
-def resume(run_id: str, folder: Path) -> None:
-    """Go on with RUN: one that is paused, or one that stopped, failed or lost its engine, from its last checkpoint."""
+def resume(run_id: str, hosts: str | None, backend: str | None, shares: str | None, folder: Path) -> None:
+    """Go on with RUN: one that is paused, or one that stopped, failed or lost its engine, from its last checkpoint.
+
+    With --hosts it goes on with those machines, however many trained it before; --hosts none: on this one alone.
+    """
     with opened(folder) as (workspace, db):
-        if runs.get(db, run_id).state != "paused":
+        run = runs.get(db, run_id)
+        options = chosen(hosts, backend, shares)
+        if options and run.state not in runs.RESUMABLE:
+            raise UserError(f"{run_id} is {run.state}: stop it first to let it go on with other hosts")
+        if options:
+            from core.experiments.distributed import resume_on
+
+            resume_on(db, workspace, run, options)
+        if run.state != "paused":
             runs.requeue(db, run_id)
             ensure_engine(workspace)
             click.echo(f"{run_id}: queued; 'dpotui runs show {run_id}' or 'dpotui' watches it")

@@ -40,6 +40,7 @@ FACTS = {
     "dpo.config_valid": ("", None, False, False),
     "dpo.batch_size": ("pairs", None, False, False),
     "dpo.checkpoints": ("steps", None, False, False),
+    "dpo.distribution": ("", None, False, False),
     "dpo.logging": ("", None, False, False),
     "dpo.started": ("", None, False, False),
     "dpo.kl_divergence": ("nats/token", 4, True, True),
