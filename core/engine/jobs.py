@@ -33,9 +33,11 @@ def check_init(context: Context) -> None:
 
 
 def generate(context: Context) -> None:
+    from core.experiments.spread_generate import answerer
     from core.generation import generate_run
 
-    generate_run.run(context)
+    with answerer(context) as answers:
+        generate_run.run(context, answers)
 
 
 def judge(context: Context) -> None:

@@ -55,7 +55,7 @@ def command_on(host: Host, root: Path, module: str, environment: tuple[str, ...]
 
 
 class Conversation:
-    """A module that runs on a host and answers each JSON line with another. It belongs to the thread that asks."""
+    """A module that runs on a host and answers JSON lines with others. One thread may tell while another hears."""
 
     def __init__(self, host: Host, root: Path, module: str, environment: tuple[str, ...] = ()) -> None:
         """Start it and wait for its greeting.
@@ -105,13 +105,21 @@ class Conversation:
         Raises:
             Unreachable: there is none in time, or the program is gone.
         """
+        self.tell(request)
+        return self.hear(seconds)
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Say something to which no answer is awaited here.
+
+        Raises:
+            Unreachable: the program is gone.
+        """
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):
             raise self._gone() from None
-        return self.hear(seconds)
 
     def hear(self, seconds: float) -> dict[str, Any]:
         """The next line it says."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 
@@ -35,7 +36,14 @@ _ROWS = {"cpu": 32, "gpu": 64}
 _OF_FREE = 0.5
 
 
-def run(context: Context) -> None:
+# Lets one model answer the prompts that it has not answered yet.
+Answerer = Callable[
+    [Context, GenerateConfig, Pass, list[Pass], Path, Part, tuple[Prompt, ...], Literal["gpu", "cpu"]], None
+]
+
+
+def run(context: Context, answers: Answerer | None = None) -> None:
+    """`answers`: who does it; without it this thread."""
     config = GenerateConfig.model_validate(context.run.config)
     folder = claim_output(context, config.logging.output_dir)
     output = context.workspace.path(config.data.output_file)
@@ -45,12 +53,14 @@ def run(context: Context) -> None:
     context.log(f"computes on the {planned.device.upper()}, weights in {planned.dtype}")
     part = Part(folder / NAME)
     try:
-        _generate(context, config, part, planned.device, output)
+        _generate(context, config, part, planned.device, output, answers or answer)
     finally:
         part.close()
 
 
-def _generate(context: Context, config: GenerateConfig, part: Part, device: str, output: Path) -> None:
+def _generate(
+    context: Context, config: GenerateConfig, part: Part, device: Literal["gpu", "cpu"], output: Path, answers: Answerer
+) -> None:
     every = passes(config)
     models = {one.model: resolve(context.workspace, one.model) for one in every}
     reads = (config.data.prompts_file, *map(str, models.values()))
@@ -65,7 +75,7 @@ def _generate(context: Context, config: GenerateConfig, part: Part, device: str,
         context.log(f"goes on: {part.counts['responses']} responses are there")
     for one in every:
         if part.done(one.number) < len(found.prompts):
-            _answer(context, config, one, every, models[one.model], part, found.prompts, device)
+            answers(context, config, one, every, models[one.model], part, found.prompts, device)
             mx.clear_cache()
     context.progress(total, total, f"writing {config.data.output_file}")
     _write(context, config, every, models, part, found, output, hashes)
@@ -89,7 +99,7 @@ def _read_prompts(context: Context, config: GenerateConfig) -> Prompts:
     return found
 
 
-def _answer(
+def answer(
     context: Context,
     config: GenerateConfig,
     one: Pass,
@@ -104,7 +114,7 @@ def _answer(
     loaded = load(path, dtype=DTYPES[plan(config.compute).dtype], trust_remote_code=config.model.trust_remote_code)
     how = part.settled.get(one.number)
     if how is None:
-        how = _settle(context, config, one, loaded, prompts, device)
+        how = settle(config, one, loaded, prompts, device, context.log)
         part.settle(one.number, how)
     decoder = Decoder(loaded.model, set(loaded.tokenizer.eos_token_ids), size=how["rows"], way=how["way"])
     left_out: Counter[str] = Counter()
@@ -128,20 +138,20 @@ def _answer(
         context.log(f"left out: {left_out['prompts']} prompts that {printable(one.model)} cannot take", "warning")
 
 
-def _settle(
-    context: Context,
+def settle(
     config: GenerateConfig,
     one: Pass,
     loaded: LanguageModel,
     prompts: tuple[Prompt, ...],
     device: str,
+    log: Callable[..., None],
 ) -> dict[str, Any]:
     """How this model decodes here: by what way, and how many rows at a time."""
     name = printable(one.model)
     way, why = choose(loaded.model)
     if way != "together":
         slow = {"prompt": "the responses of one prompt at a time", "alone": "one response at a time"}[way]
-        context.log(f"{name} decodes {slow}, which is slower: {one_line(why, 300)}", "warning")
+        log(f"{name} decodes {slow}, which is slower: {one_line(why, 300)}", "warning")
     data = config.data
     tokens = longest(loaded.tokenizer, prompts, data.apply_chat_template, data.max_prompt_length)
     tokens += max(slot.max_tokens for slot in one.slots)
@@ -154,12 +164,12 @@ def _settle(
         if rows > len(one.slots):
             rows -= rows % len(one.slots)
     needed = rows * each
-    context.log(
+    log(
         f"{name} loaded; {rows} responses decode at a time, their cache takes up to {needed / 1e9:.2f} GB"
         f" ({each / 1e6:.1f} MB each at {tokens} tokens) of {max(0, free) / 1e9:.1f} GB that are free"
     )
     if needed > free:
-        context.log("that is more than is free: lower generation.batch_size or generation.max_tokens", "warning")
+        log("that is more than is free: lower generation.batch_size or generation.max_tokens", "warning")
     return {"way": way, "rows": rows}
 
 

@@ -15,7 +15,7 @@ from core.store import open_store
 from core.text import printable
 from core.workspace import Workspace
 from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, start_time, workspace_of
-from dpotui.commands.options import hosts_options, over_hosts
+from dpotui.commands.spread import hosts_options, over_hosts
 
 # Bad rows of the prompts file that a plan names.
 _SHOWN = 5
@@ -48,7 +48,7 @@ def command(
     Ctrl-C stops the run, and --resume goes on with the prompts that are left.
     """
     workspace = workspace_of(config_path, folder)
-    overrides += tuple(over_hosts(workspace, hosts, shares))
+    overrides += over_hosts(workspace, hosts, shares)
     refuse_both(detach, in_process)
     db = open_store(workspace.database)
     reap(workspace, db)
