@@ -46,7 +46,7 @@ def no_gguf(folder: Path) -> str:
     kind = rope.get("rope_type", rope.get("type", "default")) if isinstance(rope, dict) else "default"
     if kind not in ("default", "linear"):
         return f"its positions are scaled by '{one_line(str(kind), 40)}', which mlx-lm's GGUF does not hold"
-    if config.get("sliding_window") and model_type == "llama":
+    if config.get("sliding_window"):
         return "it attends within a window, which GGUF's llama does not"
     if config.get("attention_bias") or config.get("mlp_bias"):
         return "its layers have biases, which mlx-lm's GGUF of a llama was not tried with"
