@@ -19,7 +19,6 @@ from core.store.runs import Kind, Run
 from core.workspace import Workspace, open_workspace
 from dpotui.commands.follow import finish, follow, waits_for_a_person
 
-
 # Under this name --at is kept in the context of a command.
 _AT = "dpotui.at"
 
@@ -140,6 +139,6 @@ def launch(
         raise SystemExit(0 if run.state == "finished" or waits_for_a_person(run) else 1)
     if detach:
         click.echo(run.id)
-        click.echo(f"started by {getpass.getuser()}; 'dpotui runs show {run.id}' or 'dpotui' watches it", err=True)
+        click.echo(f"queued by {getpass.getuser()}; 'dpotui runs show {run.id}' or 'dpotui' watches it", err=True)
         return
     finish(run)

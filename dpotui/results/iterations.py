@@ -69,7 +69,7 @@ def _lines(found: _Found, width: int) -> list[Sequence[Span]]:
     if found.waits:
         lines.append([])
         lines += _wrapped("D decides what follows. The rule would ", found.advice, width, "warn")
-    if found.convergence:
+    if found.convergence and not (found.waits and found.convergence in found.advice):
         lines += _wrapped("convergence: ", found.convergence, width, "")
     for one in found.rounds:
         for limit in one.broken:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -81,6 +82,8 @@ class Start(Modal[str | None]):
             yield self._field(self._config, "config")
             yield text("Changed keys", "label")
             yield self._field(self._overrides, "overrides", _HINTS[self._action.model])
+            yield text("Not before", "label")
+            yield self._field("", "at", "now; or 22:00, tomorrow 6:30, +2h")
             yield text("", "summary label")
             yield text("", "memory")
             yield text("", "more label")
@@ -168,6 +171,7 @@ class Start(Modal[str | None]):
         self._tell_more("")
         try:
             config = await asyncio.to_thread(self._load)
+            self._at()
         except UserError as error:
             self._show("", str(error))
             return
@@ -295,18 +299,32 @@ class Start(Modal[str | None]):
 
         config = self._load()
         path = self.query_one("#config", Input).value.strip()
+        at = self._at()
         self._refuse_once(config)
         # A connection belongs to its thread.
         with closing(open_store(self._workspace.database)) as db:
             if self._action.kind == "sweep":
                 from core.experiments.sweep_start import start_sweep
 
-                run = start_sweep(self._workspace, db, cast("SweepConfig", config), path)
+                run = start_sweep(self._workspace, db, cast("SweepConfig", config), path, not_before=at)
             else:
-                run = client.submit(self._workspace, db, self._action.kind, config, config_path=path)
+                run = client.submit(
+                    self._workspace, db, self._action.kind, config, config_path=path, not_before=at
+                )
         if not cast("Workbench", self.app).in_process:
             client.ensure_engine(self._workspace)
         return run.id
+
+    def _at(self) -> float | None:
+        """When it may start; None where that is now.
+
+        Raises:
+            UserError: what was typed is no moment to come.
+        """
+        from core.runs.queue import moment_of
+
+        said = self.query_one("#at", Input).value.strip()
+        return moment_of(said, time.time()) if said else None
 
     def _refuse_once(self, config: RunConfig) -> None:
         """What is larger than the machine is started when the person asks for it a second time."""
