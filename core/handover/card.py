@@ -263,6 +263,10 @@ def _gates(sources: Sources, evidence: Evidence) -> Section:
                         found.run or NOTHING, why))  # fmt: skip
     verdicts = [found.verdict for found in evidence.gates]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("PASS", "FAIL", "STALE", "UNKNOWN"))
+    if evidence.no_gates:
+        return Section(
+            "gates", "Quality gates", (Paragraph((sources.clean(f"Not judged: {evidence.no_gates}"),), "warn"),)
+        )
     words = f"{counts}. UNKNOWN was not measured of this model or its data, and is not a pass."
     head = ("stage and gate", "verdict", "value", "target", "95 % interval", "n", "run", "where from")
     blocks: list[Block] = [Paragraph((words,))]

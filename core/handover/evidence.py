@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from core import gates
-from core.gates import GateResult
+from core.errors import UserError
+from core.gates import Gate, GateResult
 from core.gates.thresholds import DPO_FILE
 from core.handover.subject import Subject
 from core.model_folder import find_folder
@@ -39,6 +40,7 @@ class Evidence:
         base: what training began from, as the configuration names it.
         hub: its name on the hub, where it has one.
         license: as the base says it; `license_from` where that stands.
+        no_gates: why no gate could be judged.
         why_less: why what the run measured does not speak of this model; "" where it does.
     """
 
@@ -52,6 +54,7 @@ class Evidence:
     license: str | None
     license_from: str = ""
     why_less: str = ""
+    no_gates: str = ""
     stale: dict[str, str] = field(default_factory=dict)
 
 
@@ -76,13 +79,15 @@ def gather(workspace: Workspace, db: Database, subject: Subject) -> Evidence:
     after, before = (
         {one.name: one for one in benchmarks.of_run(db, each.id)} if each else {} for each in (final, baseline)
     )
+    judged, no_gates = _gates(workspace, chain, found, stale)
     decision = decisions.latest(db)
     base = setting(sft, "model", "base_model") or setting(dpo, "model", "base_model")
     license, where = _license(workspace, [subject.base, *_folders(workspace, base)])
     return Evidence(
         chain=chain,
         facts=found,
-        gates=_gates(workspace, chain, found, stale),
+        gates=judged,
+        no_gates=no_gates,
         benchmarks={name: (after.get(name), before.get(name)) for name in dict.fromkeys([*after, *before])},
         decision=decision if decision is not None and final is not None and decision.run == final.id else None,
         base=base,
@@ -155,16 +160,29 @@ def _check(db: Database, dpo: Run | None, kind: Kind, name: str | None) -> Run |
     return None
 
 
-def _gates(workspace: Workspace, chain: Chain, found: dict[str, Fact], stale: dict[str, str]) -> list[GateResult]:
-    """Every gate, with the targets that the runs themselves had."""
-    own = {5: (chain.dpo, DPO_FILE), 7: (chain.final, "eval_config.yaml")}
+def _gates(
+    workspace: Workspace, chain: Chain, found: dict[str, Fact], stale: dict[str, str]
+) -> tuple[list[GateResult], str]:
+    """Every gate, with the targets that the runs themselves had; and why there is none."""
+    try:
+        usual = gates.load_gates(workspace)
+    except UserError as error:
+        return [], str(error).splitlines()[0]
     results = []
     for stage in range(1, 8):
-        run, file = own.get(stage, (None, None))
-        every = gates.load_gates(workspace, run.config if run else None, file if run else None)
-        wanted = [gate for gate in every if gate.stage == stage]
+        own = _own_gates(workspace, chain, stage) or usual
+        wanted = [gate for gate in own if gate.stage == stage]
         results += [gates.judge(gate, found.get(gate.fact), stale.get(gate.fact)) for gate in wanted]
-    return results
+    return results, ""
+
+
+def _own_gates(workspace: Workspace, chain: Chain, stage: int) -> list[Gate]:
+    """With the targets of the run that measured them; none where its configuration has not all of them."""
+    run, file = {5: (chain.dpo, DPO_FILE), 7: (chain.final, "eval_config.yaml")}.get(stage, (None, ""))
+    try:
+        return gates.load_gates(workspace, run.config, file) if run is not None else []
+    except UserError:
+        return []
 
 
 def _folders(workspace: Workspace, name: str | None) -> list[Path]:
