@@ -153,8 +153,8 @@ FACTS = {
         " trainer_ready config_valid",
         "reward": "architecture data validation_share train_accuracy validation_accuracy overfitting_gap finished"
         " checkpoint_saved filtered",
-        "dpo": "config_valid batch_size environment distribution started accuracy_trend kl_divergence loss_trend throughput"
-        " validated preference_gap best_checkpoint logs_saved logging checkpoints",
+        "dpo": "config_valid batch_size environment distribution started accuracy_trend kl_divergence loss_trend"
+        " throughput validated preference_gap best_checkpoint logs_saved logging checkpoints",
         "iteration": "1.score 2.score 3.score metrics weaknesses data config finished convergence best decision",
         "eval": "checkpoint_loaded mmlu humaneval gsm8k domain retention win_rate human_score kl_divergence"
         " preference_gap decontamination",
