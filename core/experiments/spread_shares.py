@@ -10,12 +10,10 @@ import hashlib
 import json
 import queue
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 from core.config import RunConfig, TrainingConfig
@@ -49,10 +47,9 @@ class Worker:
     name: str
     talk: Conversation
     chip: str = ""
-    device: str = ""
     items: set[str] = field(default_factory=set)
     answered: int = 0
-    busy: float = 0.0  # seconds
+    working: bool = False  # it has not said yet that it is done
 
 
 def hosts_for(workspace: Workspace, config: RunConfig) -> Hosts | None:
@@ -233,6 +230,7 @@ class Spread:
             for rank, part in zip(ranks, parts, strict=True):
                 worker = self.workers[rank]
                 worker.items = set(part)
+                worker.working = bool(part)
                 if part:
                     self._tell(rank, {"do": "work", "task": task, "items": part, **of_items(part)})
             self._collect(take, between)
@@ -247,10 +245,10 @@ class Spread:
             self._coming.put((rank, error))
 
     def _collect(self, take: Callable[[str, str, dict[str, Any]], None], between: Callable[[], bool]) -> None:
-        """Take answers until nobody has an item left; `_lost` are the items of those who were lost."""
+        """Take answers until all are done; `_lost` are the items of those who were lost."""
         self._lost: set[str] = set()
-        began, paused = time.monotonic(), False
-        while any(worker.items for worker in self.workers.values()):
+        paused = False
+        while any(worker.working for worker in self.workers.values()):
             if between() != paused:
                 paused = not paused
                 for rank in list(self.workers):
@@ -268,9 +266,6 @@ class Spread:
                 self._hear(worker, message, take)
             except (Unreachable, ValueError, KeyError, TypeError) as error:
                 self._lose(rank, one_line(str(error), 200) or type(error).__name__)
-                continue
-            if not worker.items:
-                worker.busy += time.monotonic() - began
 
     def _hear(self, worker: Worker, message: dict[str, Any], take: Callable[[str, str, dict[str, Any]], None]) -> None:
         if "line" in message:
@@ -280,8 +275,10 @@ class Spread:
             take(worker.name, name, said)
             worker.items.discard(name)
             worker.answered += 1
-        elif "done" in message and worker.items:
-            raise ValueError(f"it is done, and {len(worker.items)} items of its share did not come")
+        elif "done" in message:
+            if worker.items:
+                raise ValueError(f"it is done, and {len(worker.items)} items of its share did not come")
+            worker.working = False
         elif "note" in message:
             self._log(f"{worker.name}: {one_line(str(message['note']), 300)}", bool(message.get("warning")))
         elif "error" in message:
@@ -303,12 +300,3 @@ class Spread:
         with suppress(queue.Empty):
             while True:
                 self._coming.get_nowait()
-
-
-def listed(items: Iterable[int]) -> list[str]:
-    """Numbers as names of items."""
-    return [str(item) for item in items]
-
-
-def root_of(text: str) -> Path:
-    return Path(text).expanduser()
