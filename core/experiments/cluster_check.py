@@ -15,7 +15,7 @@ from typing import Any, Literal
 from core.config import DPOConfig, RunConfig, TrainingConfig
 from core.errors import UserError
 from core.experiments import cluster_agent
-from core.experiments.cluster_links import Link, Sum, addresses, links, ring, summed
+from core.experiments.cluster_links import Link, Sum, addresses, free_ring, links, summed
 from core.experiments.cluster_reach import Conversation, Unreachable, workspace_on
 from core.experiments.hosts import Host, Hosts
 from core.model_folder import find_folder, read_shape
@@ -124,16 +124,16 @@ def check(
             note(_clock(report, hosts.names[rank], reached[rank]))
         if config is not None:
             note(_files(hosts, reached, workspace, config))
-        where = ring(hosts)
-        for rank, one in reached.items():
-            note(_ports(hosts.names[rank], one, where[rank]))
+        where, refused = free_ring(hosts, reached)
+        for rank in reached:
+            note(_ports(hosts.names[rank], where[rank], refused.get(rank, [])))
         note(_addresses(hosts))
         report.links = links(hosts, reached)
         for link in report.links:
             note([_judge_link(hosts, link)])
         if len(hosts) > 1 and len(reached) == len(hosts) and all(addresses(hosts)):
             size, what = gradient_bytes(workspace, config)
-            report.sum = summed(hosts, reached, size)
+            report.sum = summed(hosts, reached, size, where)
             note([_judge_sum(report.sum, what)])
     return report
 
@@ -310,25 +310,19 @@ def _copy(host: Host, name: str, workspace: Workspace) -> str:
 # Between hosts
 
 
-def _ports(name: str, reached: Conversation, where: list[tuple[str, int]]) -> Iterable[Check]:
-    if not where:
-        return
-    try:
-        answer = reached.ask(_ANSWERS, ask="ports", addresses=where)
-    except Unreachable as error:
-        answer = {"error": error.text}
-    refused = answer.get("refused")
-    shown = ", ".join(f"{address}:{port}" for address, port in where)
-    if not isinstance(refused, list):
-        yield Check(name, "ports", "FAIL", _words(answer.get("error", "no answer")), "")
-    elif not refused:
+def _ports(name: str, where: list[tuple[str, int]], refused: list[Any]) -> Iterable[Check]:
+    """`where` it can listen, as far as is known, and what is `refused` of the first place that was tried."""
+    if where and not refused:
+        shown = ", ".join(f"{address}:{port}" for address, port in where)
         yield Check(name, "ports", "PASS", f"{shown} {'is' if len(where) == 1 else 'are'} free for the ring")
-    for entry in refused if isinstance(refused, list) else []:
+    for entry in refused:
         address, port, why = entry if isinstance(entry, list) and len(entry) == 3 else ("?", "?", "?")
-        mend = f"is {_words(address, 40)} an address of that host?"
-        if "use" in str(why):
-            mend = f"end what listens there (lsof -i :{_words(port, 6)}), or wait a minute"
-        yield Check(name, "ports", "FAIL", f"{_words(address, 40)}:{port}: {_words(why, 60)}", mend)
+        text = f"{_words(address, 40)}:{_words(port, 6)}: {_words(why, 60)}"
+        if "in use" in str(why):
+            mend = f"a training takes others; what listens there tells lsof -i :{_words(port, 6)}"
+            yield Check(name, "ports", "WARN", text, mend)
+        else:
+            yield Check(name, "ports", "FAIL", text, f"is {_words(address, 40)} an address of that host?")
 
 
 def _addresses(hosts: Hosts) -> Iterable[Check]:

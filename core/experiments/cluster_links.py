@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from core.experiments.cluster_reach import Conversation, Unreachable
 from core.experiments.hosts import Hosts
@@ -15,8 +16,10 @@ FILLED = 1.0
 _ANSWERS = 45.0
 # MLX tries for a while to connect its ring.
 _SUM_SECONDS = 60.0
-# Where mlx.launch has ranks listen, one port further for each.
-FIRST_PORT = 32323
+# Ranks listen from here on, one port further for each; where one of these is taken, some further on are tried.
+FIRST_PORT = 20_000
+_FURTHER = 100
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +85,32 @@ def _link(reached: dict[int, Conversation], source: int, target: int, address: s
         return Link(source, target, address, error=str(error))
 
 
-def summed(hosts: Hosts, reached: dict[int, Conversation], size: int) -> Sum:
+def free_ring(
+    hosts: Hosts, reached: dict[int, Conversation]
+) -> tuple[list[list[tuple[str, int]]], dict[int, list[Any]]]:
+    """Where the ranks can listen, by asking each; and what the hosts say of the first such place that cannot be."""
+    said: dict[int, list[Any]] = {}
+    for further in range(_TRIES):
+        where = ring(hosts, FIRST_PORT + further * _FURTHER)
+        taken = {rank: refused for rank, one in reached.items() if (refused := _refused(one, where[rank]))}
+        said = said or taken
+        if not taken:
+            return where, said
+    return ring(hosts), said
+
+
+def _refused(one: Conversation, where: list[tuple[str, int]]) -> list[Any]:
+    try:
+        answer = one.ask(_ANSWERS, ask="ports", addresses=where)
+    except Unreachable as error:
+        answer = {"error": error.text}
+    refused = answer.get("refused")
+    return refused if isinstance(refused, list) else [["?", 0, str(answer.get("error", "no answer"))]]
+
+
+def summed(hosts: Hosts, reached: dict[int, Conversation], size: int, places: list[list[tuple[str, int]]]) -> Sum:
     """A sum by MLX over the ring of all hosts, each in a process of its own. All of them must have been reached."""
-    where = [[f"{address}:{port}" for address, port in own] for own in ring(hosts)]
+    where = [[f"{address}:{port}" for address, port in own] for own in places]
 
     def take_part(rank: int) -> dict[str, object]:
         return reached[rank].ask(_SUM_SECONDS + 15, ask="sum", rank=rank, hosts=where, bytes=size, seconds=_SUM_SECONDS)
