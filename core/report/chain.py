@@ -48,7 +48,10 @@ class Chain:
 
 
 def chain(sources: Sources) -> Chain:
-    """Begins at the newest evaluation of a final model and follows what it names; else at the newest runs."""
+    """Begins at the newest evaluation of a final model and follows what it names; else at the newest runs.
+
+    Trials of sweeps and rounds that were rolled back are passed over: they led to no model that stands.
+    """
     baseline, final = _evaluation(sources, "baseline"), _evaluation(sources, "final")
     dpo = _writer(sources, setting(final, "model", "final"), "dpo", final) or _newest(sources, "dpo")
     start = setting(dpo, "model", "reference_model") or setting(final, "model", "baseline")
@@ -73,9 +76,9 @@ def setting(run: Run | None, section: str, key: str) -> str | None:
 def _newest(sources: Sources, kind: Kind) -> Run | None:
     """The newest finished run of a kind, else the newest."""
     for states in (("finished",), ()):
-        found = runs.listing(sources.db, kind=kind, states=states, limit=1)
-        if found:
-            return found[0]
+        found = next((run for run in runs.listing(sources.db, kind=kind, states=states) if sources.stands(run)), None)
+        if found is not None:
+            return found
     return None
 
 
@@ -84,10 +87,10 @@ def _evaluation(sources: Sources, subject: str) -> Run | None:
     sql = (
         "SELECT id FROM runs WHERE kind = 'evaluate'"
         " AND coalesce(json_extract(config, '$.evaluation.subject'), 'final') = ?"
-        " ORDER BY state = 'finished' DESC, created DESC, id DESC LIMIT 1"
+        " ORDER BY state = 'finished' DESC, created DESC, id DESC"
     )
-    row = sources.db.execute(sql, [subject]).fetchone()
-    return sources.run(row[0]) if row else None
+    every = (sources.run(row[0]) for row in sources.db.execute(sql, [subject]))
+    return next((run for run in every if sources.stands(run)), None)
 
 
 def _writer(sources: Sources, path: str | None, kind: Kind, reader: Run | None = None) -> Run | None:

@@ -16,7 +16,7 @@ from core.evaluation.ratings.scores import Summary as Marks
 from core.gates import GateResult
 from core.report.clean import Cleaner
 from core.report.document import Bin
-from core.store import Database, benchmarks, decisions, facts, files, metrics, runs
+from core.store import Database, benchmarks, decisions, facts, files, iterations, metrics, runs
 from core.store.benchmarks import Result, Subject
 from core.store.decisions import Decision
 from core.store.facts import Fact
@@ -90,6 +90,18 @@ class Records:
         if run_id not in self._runs:
             self._runs[run_id] = runs.get(self.db, run_id)
         return self._runs[run_id]
+
+    def is_trial(self, run: Run) -> bool:
+        """Whether a run is one of a sweep, which tried something out."""
+        return run.part_of is not None and self.run(run.part_of).kind == "sweep"
+
+    def stands(self, run: Run) -> bool:
+        """Whether what a run made and measured is the workspace's: neither tried out nor rolled back."""
+        return run.id not in self._left and not self.is_trial(run)
+
+    @cached_property
+    def _left(self) -> frozenset[str]:
+        return iterations.left(self.db)
 
     def summary(self, run_id: str) -> dict[str, Summary]:
         if run_id not in self._summaries:

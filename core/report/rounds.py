@@ -48,7 +48,9 @@ def warnings(sources: Sources) -> list[Block]:
     """What a reader has to know before they read a figure: a newer model, figures of another one."""
     chain = sources.chain
     found: list[Block] = []
-    newer = [run.id for run in _trained(sources) if chain.dpo and run.created > chain.dpo.created]
+    newer = [
+        run.id for run in _trained(sources) if chain.dpo and run.created > chain.dpo.created and sources.stands(run)
+    ]
     if newer and chain.final is not None and chain.dpo is not None:
         words = f"Newer than this model and not evaluated yet: {', '.join(newer)}. This report does not speak of it."
         found.append(Paragraph((sources.clean(words),), "warn"))
@@ -104,7 +106,8 @@ def measured(sources: Sources, run_id: str, name: str) -> Figure:
 
 def _trained(sources: Sources) -> list[Run]:
     """Oldest first."""
-    return list(reversed(runs.listing(sources.db, kind="dpo", states=("finished",))))
+    found = runs.listing(sources.db, kind="dpo", states=("finished",))
+    return [run for run in reversed(found) if not sources.is_trial(run)]
 
 
 def _evaluation(run: Run, evaluations: list[Run]) -> Run | None:

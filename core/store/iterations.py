@@ -134,3 +134,13 @@ def carried_out(db: Database, decided: Decided) -> None:
     """It is done."""
     with transaction(db):
         db.execute("UPDATE iteration_decisions SET done = ? WHERE id = ?", [time.time(), decided.id])
+
+
+def left(db: Database) -> frozenset[str]:
+    """The runs of rounds that a rollback went back from: what they made and measured does not stand."""
+    sql = (
+        "SELECT iterations.dpo, iterations.evaluation FROM iterations JOIN iteration_decisions AS decided"
+        " ON decided.run = iterations.run AND iterations.number > decided.target"
+        " AND iterations.number <= decided.number WHERE decided.choice = 'rollback' AND decided.done IS NOT NULL"
+    )
+    return frozenset(run for row in db.execute(sql) for run in row if run is not None)
