@@ -35,6 +35,12 @@ from core.training.control import Stopped
 from core.training.prepare import claim_output
 
 LOG = "ranks.log"
+# mlx.launch, which asks its ranks in a busy loop whether they take input: measured, it took most of a core beside the
+# training. They are given none, so that only their output is waited for.
+_LAUNCH = (
+    "from mlx._distributed_utils import launch; select = launch.select; "
+    "launch.select = lambda read, write, wrong, seconds: select(read, [], wrong, seconds); launch.main()"
+)
 LOOK = 0.1
 # For all ranks to be there: Python and this program loaded, over ssh.
 START_SECONDS = 120.0
@@ -153,7 +159,7 @@ def _for_launch(hosts: Hosts) -> dict[str, Any]:
 
 def launch_command(hosts: Hosts, file: Path, root: Path, desk: Desk) -> list[str]:
     """mlx.launch with a rank of this program on every host."""
-    command = [sys.executable, "-c", "from mlx._distributed_utils.launch import main; main()"]
+    command = [sys.executable, "-c", _LAUNCH]
     command += ["--hostfile", str(file), "--backend", hosts.backend]
     if hosts.backend in ("ring", "jaccl", "jaccl-ring"):
         command += ["--starting-port", str(_free_ports(sum(len(host.ips) for host in hosts.hosts)))]

@@ -20,7 +20,7 @@ import pytest
 
 from core.engine.client import submit
 from core.engine.jobs import JOBS
-from core.store import Database, facts, metrics, ranks, runs
+from core.store import Database, commands, facts, metrics, ranks, runs
 from core.training import checkpoints
 from core.workspace import Workspace
 from tests.core.training import tiny
@@ -56,9 +56,7 @@ for run in json.loads(sys.argv[2]):
             else stack.enter_context(rank._other(space, job, leaving, ranks))
         )
         said = rank._execute(context, loss)
-        assert said == {"end": "finished" if number == 0 else "ended"}, said
-    if number == 0:
-        runs.update(db, run, state="finished")
+    (space.root / f"{run}-{number}.json").write_text(json.dumps(said))
 """
 
 
@@ -78,11 +76,17 @@ def together(space: Workspace, ids: list[str]) -> None:
             )
         )
     try:
-        said = [process.communicate(timeout=120)[0] for process in started]
+        output = [process.communicate(timeout=120)[0] for process in started]
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [0, 0], "\n".join(said)
+    assert [process.returncode for process in started] == [0, 0], "\n".join(output)
+
+
+def said(space: Workspace, run: str, rank: int) -> dict[str, str]:
+    """How a run ended for a rank."""
+    found: dict[str, str] = json.loads((space.root / f"{run}-{rank}.json").read_text())
+    return found
 
 
 def weights(space: Workspace, db: Database, run: str, step: int) -> dict[str, mx.array]:
@@ -133,9 +137,17 @@ def test_two_ranks_are_one_process(tmp_path: Path) -> None:
         one, two = (submit(space, db, kind, config).id for _ in range(2))
         ids[case] = one, two
         execute(space, db, one, JOBS[kind], None)
-    together(space, [two for _, two in ids.values()])
+    asked = submit(space, db, "dpo", tiny.dpo_config()).id
+    runs.update(db, asked, state="running")
+    stop = commands.send(db, asked, "stop", "somebody")
+    together(space, [*(two for _, two in ids.values()), asked])
+    # A stop of rank 0 is one of both, before the first sum that they would have made.
+    assert [said(space, asked, rank) for rank in range(2)] == [{"end": "stopped"}, {"end": "ended"}]
+    (command,) = [one for one in commands.of_run(db, asked) if one.id == stop]
+    assert command.answer == "stopped after step 0, checkpoint-0 written"
     for kind, (one, two) in ids.items():
         for name in CASES[kind][2]:
+            assert [said(space, two, rank) for rank in range(2)] == [{"end": "finished"}, {"end": "ended"}]
             found = differences(db, one, two, name)
             assert max(found) < 5e-6, (kind, name, found)
         for step in (3, STEPS):

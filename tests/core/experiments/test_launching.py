@@ -1,4 +1,4 @@
-"""Ranks launched by an engine through mlx.launch: stopped, resumed, one of them killed, resumed on one machine."""
+"""Ranks launched by an engine through mlx.launch: one of them killed, the run resumed on one machine."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from core.errors import UserError
 from core.experiments import distributed, launching
 from core.experiments.distributed import Shares, hosts_of, resume_on, shares_of
 from core.experiments.hosts import Host, Hosts
-from core.store import Database, commands, facts, runs
+from core.store import Database, facts, runs
 from core.training import checkpoints
 from core.workspace import Workspace
 from tests.core.experiments.test_distributed import ROOT, furthest, weights
 from tests.core.training import tiny
 from tests.core.training.test_resume import execute
 
-STEPS = 40
+STEPS = 30
 HERE = {"ssh": "127.0.0.1", "ips": ["127.0.0.1"]}
 
 
@@ -58,12 +58,12 @@ class Engine:
         deadline = time.monotonic() + 90
         while not what(run := runs.get(self.db, self.run)):
             assert time.monotonic() < deadline and run.state != "failed", (run, self.log())
-            time.sleep(0.02)
+            time.sleep(0.05)
         return run
 
     def ended(self) -> runs.Run:
         while runs.get(self.db, self.run).state in ("queued", *runs.LIVE):
-            time.sleep(0.02)
+            time.sleep(0.05)
         return runs.get(self.db, self.run)
 
     def log(self) -> list[str]:
@@ -78,31 +78,18 @@ def ranks_of(workspace: Workspace) -> dict[int, psutil.Process]:
     return found
 
 
-def test_stopped_resumed_killed_and_resumed_on_one_machine(space: tuple[Workspace, Database]) -> None:
+def test_a_rank_is_killed_and_one_machine_goes_on(space: tuple[Workspace, Database]) -> None:
     """In the end it is the run that one machine made from the beginning."""
     workspace, db = space
-    settings = {
-        "adapter_dropout": 0.0,
-        "training_max_steps": STEPS,
-        "training_eval_steps": STEPS,
-        "training_save_steps": 100,
-    }
+    settings = {f"training_{key}": STEPS for key in ("max_steps", "eval_steps", "save_steps")}
+    settings |= {"adapter_dropout": 0.0}
     plain = submit(workspace, db, "dpo", tiny.dpo_config(**settings))
     execute(workspace, db, plain.id, JOBS["dpo"], None)
     spread = tiny.dpo_config(**settings, compute_distributed={"hosts": "hosts.json"}, logging_output_dir="outputs/two")
     run = submit(workspace, db, "dpo", spread).id
 
     with Engine(workspace, db, run) as engine:
-        engine.until(lambda run: run.step >= 2)
-        stop = commands.send(db, run, "stop", "somebody")
-        stopped = engine.ended()
-        assert stopped.state == "stopped" and 2 <= stopped.step < STEPS
-        (command,) = [one for one in commands.of_run(db, run) if one.id == stop]
-        assert command.answer == f"stopped after step {stopped.step}, checkpoint-{stopped.step} written"
-        assert not ranks_of(workspace)
-
-        runs.requeue(db, run)
-        engine.until(lambda run: run.step > stopped.step)
+        engine.until(lambda run: run.step >= 3)
         os.kill(ranks_of(workspace)[1].pid, signal.SIGKILL)
         lost = engine.ended()
         assert lost.state == "failed" and lost.step < STEPS
@@ -120,7 +107,7 @@ def test_stopped_resumed_killed_and_resumed_on_one_machine(space: tuple[Workspac
     assert log.count("trained by 2 ranks: 65/35 over 2 hosts, from the hosts file") == 1
     assert furthest(weights(workspace, db, plain.id, STEPS), weights(workspace, db, run, STEPS)) < 1e-4
     folder = workspace.path(str(finished.output_dir))
-    assert [step for step, _ in checkpoints.listing(folder)] == sorted({stopped.step, lost.step, STEPS})
+    assert [step for step, _ in checkpoints.listing(folder)] == [lost.step, STEPS]
     assert stat.S_IMODE((folder / launching.LOG).stat().st_mode) == 0o600
     assert facts.of_run(db, run)["dpo.distribution"].text == "one machine"
 
