@@ -27,6 +27,7 @@ POLL = 2.0
 BACKOFF = (1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 # Seconds without any success after which it is given up, once the run has ended.
 AFTER = 180.0
+_AT_THE_END = 15.0  # the longest wait once the run has ended
 # Rows in one call.
 ROWS = 250
 
@@ -55,7 +56,8 @@ class Feeder:
         self._say, self._stopping = say, stopping
         self._one = begun(workspace, db, runs.get(db, run), tracker, options)
         self._warned = self._one.state == "waiting"
-        self._good = time.monotonic()  # when something was last achieved
+        self._best = self._one.position.rows  # most rows that were ever sent,
+        self._good = time.monotonic()  # and when that was
         self._described: dict[str, Any] | None = None
 
     def feed(self) -> Tracked:
@@ -71,14 +73,14 @@ class Feeder:
                 return self._one
             failures = 0
             while not self._stopping():
-                rows = self._one.position
+                best = self._best
                 try:
                     self._session(lock)
                     return self._one
                 except WorkerLost as lost:
                     if self._stopping():
                         break
-                    failures = 1 if self._one.position != rows else failures + 1
+                    failures = 1 if self._best > best else failures + 1
                     if lost.final or self._too_late():
                         return self._give_up(str(lost))
                     self._wait_after(str(lost), BACKOFF[min(failures, len(BACKOFF)) - 1])
@@ -150,8 +152,9 @@ class Feeder:
 
     def _put(self, **changed: Any) -> None:
         before, self._one = self._one, replace(self._one, **changed)
+        if self._one.position.rows > self._best:
+            self._best, self._good = self._one.position.rows, time.monotonic()
         if self._one != before:
-            self._good = time.monotonic()
             self._one = tracked.put(self._db, self._one)
             self._told(before)
 
@@ -165,9 +168,7 @@ class Feeder:
             self._warned = False
 
     def _wait_after(self, error: str, seconds: float) -> None:
-        good = self._good
         self._put(state="waiting", error=error)
-        self._good = good
         if not self._warned:
             self._warned = True
             self._log("warning", f"tracker {self._one.words}; the run goes on without it")
@@ -184,12 +185,13 @@ class Feeder:
 
     def _too_late(self) -> bool:
         run = runs.get(self._db, self._run)
-        return has_ended(self._db, run) and time.monotonic() - self._good > AFTER
+        since = max(time.time() - (run.ended or 0.0), 0.0)
+        return has_ended(self._db, run) and min(since, time.monotonic() - self._good) > AFTER
 
     def _pause(self, seconds: float) -> None:
         """The end of the run, and being asked to leave, cut it short."""
-        until = time.monotonic() + seconds
         ended = has_ended(self._db, runs.get(self._db, self._run))
+        until = time.monotonic() + (min(seconds, _AT_THE_END) if ended else seconds)
         while time.monotonic() < until and not self._stopping():
             time.sleep(0.2)
             if not ended and has_ended(self._db, runs.get(self._db, self._run)):
@@ -202,7 +204,7 @@ class Feeder:
 def begun(workspace: Workspace, db: Database, run: Run, tracker: str, options: dict[str, Any] | None = None) -> Tracked:
     """The row of a tracker, made where there is none; one that failed begins anew from its mark."""
     with transaction(db):  # another feeder may move the mark
-        found = tracked.get(db, run.id, tracker)
+        before = found = tracked.get(db, run.id, tracker)
         if found is None:
             found = Tracked(run.id, tracker, "starting", options_of(workspace, run) | (options or {}))
         elif options:
@@ -211,7 +213,7 @@ def begun(workspace: Workspace, db: Database, run: Run, tracker: str, options: d
             found = replace(found, state="missing", error=install_line(tracker))
         elif found.state in ("failed", "missing") or (found.state == "done" and has_news(db, run, found.position)):
             found = replace(found, state="starting", error="")
-        return tracked.put(db, found)
+        return found if found == before else tracked.put(db, found)
 
 
 def has_news(db: Database, run: Run, position: Position) -> bool:
