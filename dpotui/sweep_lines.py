@@ -225,13 +225,18 @@ def _draw(
     """A straight line between two columns of cells, in dots of braille."""
     dots = 4 * len(grid)
     first, last = 2 * start[0], 2 * end[0] + 1
+    before: int | None = None
     for x in range(first, last + 1):
         share = (x - first) / max(1, last - first)
         height = start[1] + (end[1] - start[1]) * share
         y = dots - 1 - round(height * (dots - 1))
         column = min(x // 2, len(grid[0]) - 1)
-        grid[y // 4][column] |= _DOTS[x % 2][y % 4]
-        roles[y // 4][column] = role
+        # A steep line has more dots than one a column.
+        step = 1 if before is None or y >= before else -1
+        for dot in range(y if before is None else before + step * (before != y), y + step, step):
+            grid[dot // 4][column] |= _DOTS[x % 2][dot % 4]
+            roles[dot // 4][column] = role
+        before = y
 
 
 def _labels(at: Sequence[int], words: Sequence[Span], width: int) -> Line:
