@@ -131,9 +131,8 @@ def launch(
             follow(workspace, db, run_id, from_start=from_start)
     run = runs.get(db, run_id)
     if as_json:
-        click.echo(
-            json.dumps({"id": run.id, "kind": run.kind, "state": run.state, "step": run.step, "steps": run.steps})
-        )
+        told = {name: getattr(run, name) for name in ("id", "kind", "state", "step", "steps")}
+        click.echo(json.dumps({**told, "output": run.output_dir}))
         if detach:
             return
         raise SystemExit(0 if run.state == "finished" or waits_for_a_person(run) else 1)
