@@ -20,11 +20,11 @@ def _open(path: Path) -> int:
 
 
 @contextmanager
-def engine_lock(path: Path) -> Iterator[None]:
+def engine_lock(path: Path, patience: float = PATIENCE) -> Iterator[None]:
     """Hold the lock. Raises UserError when another engine has it."""
     handle = _open(path)
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -242,6 +242,7 @@ def _refuse_versions(hosts: Hosts, desk: Desk) -> None:
 def _watch(context: Context, hosts: Hosts, desk: Desk, process: subprocess.Popen[bytes], log: Path) -> Message:
     """Until rank 0 has said how it ended."""
     told_leave = False
+    ready: set[int] = set()
     lost: str | None = None
     deadline: float | None = None
     while True:
@@ -251,6 +252,11 @@ def _watch(context: Context, hosts: Hosts, desk: Desk, process: subprocess.Popen
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(LEAVE_SECONDS if lost is None else 0)
                 return message
+            if "ready" in message:
+                ready.add(rank)
+                if len(ready) == len(hosts):
+                    for other in ready:
+                        desk.tell(other, {"go": True})
             if rank == 0 and "evaluation" in message:
                 assert context.prune is not None
                 desk.tell(0, {"prune": context.prune(message["step"], message["evaluation"])})

@@ -163,7 +163,7 @@ def main() -> None:
 
 def _train(rank: int, job: Message, link: Link, loss: Loss, leaving: threading.Event) -> Message:
     with ExitStack() as stack:
-        ranks = _join(job, loss)
+        ranks = _join(job, link, loss)
         workspace = open_workspace_here()
         context = (
             _first(workspace, job, link, leaving, ranks, stack)
@@ -173,13 +173,15 @@ def _train(rank: int, job: Message, link: Link, loss: Loss, leaving: threading.E
         return _execute(context, loss)
 
 
-def _join(job: Message, loss: Loss) -> Ranks:
+def _join(job: Message, link: Link, loss: Loss) -> Ranks:
     """Meet the other ranks."""
     import mlx.core as mx
 
     from core.training import dpo_run, reward_run, sft_run  # noqa: F401  # no rank waits while another loads them
     from core.training.ranks import Ranks
 
+    # The ring tries to connect a few times, with longer and longer pauses: they are to begin at the same moment.
+    link.ask(ready=True)
     loss.sockets = Sockets()
     name = "jaccl" if job["backend"].startswith("jaccl") else job["backend"]
     try:
@@ -225,7 +227,7 @@ def _other(workspace: Workspace, job: Message, leaving: threading.Event, ranks: 
     with tempfile.TemporaryDirectory(prefix="dpotui-rank-") as folder, ExitStack() as stack:
         aside = Path(folder)
         try:
-            stack.enter_context(engine_lock(workspace.engine_lock))
+            stack.enter_context(engine_lock(workspace.engine_lock, patience=0))
         except (UserError, OSError):
             # The caches have a writer: this machine's engine, or another rank here.
             workspace = Guest(workspace.root, aside)
