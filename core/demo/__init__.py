@@ -13,7 +13,9 @@ from core.workspace import Workspace, templates, write_private
 
 SEED = 20
 MODEL = "models/demo-base"
-_CONFIGS = tuple(f"{kind}_config.yaml" for kind in ("sft", "generate", "judge", "reward", "dpo", "eval", "sweep"))
+_CONFIGS = tuple(
+    f"{kind}_config.yaml" for kind in ("sft", "generate", "judge", "reward", "dpo", "eval", "sweep", "iterate")
+)
 # Shares of the checklists: 90/10 for SFT, 80/20 for preferences.
 _SFT_VALIDATION, _PAIRS_VALIDATION = 0.1, 0.2
 _PROMPTS = 64

@@ -43,10 +43,6 @@ class Step:
     overrides: tuple[str, ...] = ()
 
 
-# The second round goes in smaller steps and is held tighter.
-_CALMER = ("training.learning_rate=3e-4", "training.beta=0.1")
-_SECOND = "outputs/demo-dpo-calm"
-
 # What the demo runs, in this order, each when the one before has finished.
 STEPS = (
     Step("sft", "sft", "stage 1: a model that knows nothing learns the animals and four ways to answer", "sft"),
@@ -59,16 +55,9 @@ STEPS = (
     Step("start", "init_check", "stage 3: does the policy start where its reference stands?", "dpo"),
     Step("taste", "reward", "stage 4: a reward model learns what visitors like", "reward"),
     Step("verdicts", "judge", "stage 2 again: the reward model chooses among the model's own answers", "judge"),
-    Step("round 1", "dpo", "stage 5: the policy learns which answers visitors like, in too much of a hurry", "dpo"),
-    Step("after round 1", "evaluate", "stage 7: what it still knows, and whether its answers are liked better", "eval"),
-    Step(
-        "round 2", "dpo", "stage 6: a second round from the same reference, in smaller steps and held tighter", "dpo",
-        (*_CALMER, f"logging.output_dir={_SECOND}"),
-    ),
-    Step(
-        "after round 2", "evaluate", "stage 7 again: the same questions to the second policy", "eval",
-        (f"model.final={_SECOND}", "logging.output_dir=outputs/demo-evaluation-calm"),
-    ),
+    Step("in a hurry", "dpo", "stage 5: the policy learns which answers visitors like, in too much of a hurry", "dpo"),
+    Step("after the hurry", "evaluate", "stage 7: what it still knows, and whether its answers are liked better", "eval"),
+    Step("rounds", "iterate", "stage 6: rounds in smaller steps, and back from the one that goes too far", "iterate"),
 )  # fmt: skip
 
 # Pairs that are shown before DPO learns from them.
@@ -82,8 +71,8 @@ def command(folder: Path, headless: bool) -> None:
     """Run the stages on a small model and data, made on the spot in FOLDER (default: dpotui-demo).
 
     Fine-tuning and what the model knows then, several responses to some prompts, a check of the data, a check of the
-    policy, a reward model that judges those responses, DPO, what came of it, a second and calmer round, and the report:
-    about two minutes on two cores. A demo that stands there already goes on where it was; nothing of it is overwritten.
+    policy, a reward model that judges those responses, DPO, what came of it, calmer rounds of it, and the report: about
+    two minutes on two cores. A demo that stands there already goes on where it was; nothing of it is overwritten.
     """
     reason = None if headless else no_terminal()
     if reason is not None:

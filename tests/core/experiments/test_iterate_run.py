@@ -20,6 +20,7 @@ from core.engine.host import InProcessEngine
 from core.errors import UserError
 from core.experiments.iterate_decide import decide, standing
 from core.models.reward_folder import RewardSettings, save_reward, start_reward
+from core.report import Sources
 from core.store import Database, engines, facts, iterations, log, runs
 from core.store.runs import Run
 from core.workspace import Workspace
@@ -107,6 +108,8 @@ def test_a_person_decides_after_each_round_and_a_rollback_restores(space) -> Non
     assert (newest.value, newest.run) == (kl[0], first.id)
     assert newest.source.endswith(f"{run.id} went back to iteration 1")
     assert iterations.decision(db, run.id, 2).done is not None
+    # And so does the report, which passes over the round that was left.
+    assert (iterations.left(db), Sources(db, workspace).chain.dpo.id) == ({second.id}, first.id)
     with pytest.raises(UserError, match="there is no iteration 7"):
         decide(db, run, "rollback", "x", "ann", to=7)
 
