@@ -48,6 +48,11 @@ def kind_of_file(path: Path) -> str | None:
         return None
 
 
+def is_sweep(path: Path) -> bool:
+    """Whether a file is W&B's sweep file, by its name: it has a form of its own."""
+    return path.suffix in (".yaml", ".yml") and re.match(r"sweep(?![A-Za-z])", path.name) is not None
+
+
 def _by_sections(value: dict[str, Any]) -> str | None:
     for key, kind in (
         ("judges", "judge"),

@@ -211,7 +211,8 @@ class Study:
         """How much of the difference between good trials and all lies in each parameter; they add up to 1.
 
         By PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255), which needs no scikit-learn. Good are the best 5 trials
-        or the best tenth, whichever are more, but at most half. Empty below 6 complete trials, and where all came to the same.
+        or the best tenth, whichever are more, but at most half. Empty below 6 complete trials, and where all came to
+        the same.
         """
         complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len(complete) < ENOUGH or not self._space or len({trial.value for trial in complete}) == 1:

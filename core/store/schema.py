@@ -529,8 +529,8 @@ def iterations(db: Database) -> None:
 
 
 # Trials of a sweep. `drawn` is what Optuna drew and `parameters` what that comes to, `keys` what the trial's
-# configuration has otherwise than the sweep's; `evaluations` are [step, value] of the metric on the way. `losses` counts
-# how often its engine was gone. Importances are as of so many trials.
+# configuration has otherwise than the sweep's; `evaluations` are [step, value] of the metric on the way. `losses`
+# counts how often its engine was gone. Importances are as of so many trials.
 _TRIALS = """
 CREATE TABLE trials (
     sweep       TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,

@@ -10,7 +10,7 @@ import click
 
 from core.config import RUN_CONFIGS, keys, load_config
 from core.config.draft import Difference, Draft, differences
-from core.config.files import configurations, kind_of_file, template_of
+from core.config.files import configurations, is_sweep, kind_of_file, template_of
 from core.config.form import MISSING, Row, default_at, effective, parse_path, rows, shown, typed, value_at
 from core.config.history import last_run
 from core.config.keys import NAME, field_at, key_order, section
@@ -18,6 +18,7 @@ from core.config.load import unknown_key
 from core.config.practice import practice
 from core.config.source import read_source
 from core.errors import UserError
+from core.experiments.sweep_plan import plan_sweep
 from core.store import open_store, runs
 from core.text import one_line, printable
 from core.workspace import open_workspace
@@ -36,6 +37,8 @@ def command() -> None:
 def _draft(file: Path, kind: str | None) -> Draft:
     source = read_source(_found(file))
     kind = kind or kind_of_file(source.path)
+    if kind is None and is_sweep(source.path):
+        raise UserError(f"{printable(str(file))} is a sweep file: 'dpotui sweep --config FILE --dry-run' checks it")
     if kind is None:
         raise UserError(f"{printable(str(file))} is of no known kind: say it with --kind {'|'.join(RUN_CONFIGS)}")
     return Draft(source, kind)
@@ -258,11 +261,18 @@ def check(files: tuple[Path, ...], kind: str | None, as_json: bool) -> None:
     wanted: list[tuple[Path, str | None]] = [(_found(file), kind or kind_of_file(_found(file))) for file in files]
     if not files:
         workspace = open_workspace(Path())
-        wanted = [(file.path, file.kind) for file in configurations(workspace) if file.kind is not None]
+        found = configurations(workspace)
+        wanted = [(file.path, file.kind) for file in found if file.kind is not None or is_sweep(file.path)]
     reports = []
     for path, known in wanted:
         errors: list[str] = []
-        if known is None:
+        if known is None and is_sweep(path) and path.exists():
+            known = "sweep"
+            try:
+                plan_sweep(open_workspace(path.absolute().parent), path)
+            except UserError as error:
+                errors = str(error).splitlines()
+        elif known is None:
             known, errors = None, [f"{path}: of no known kind: say it with --kind"]
             if not path.exists():
                 errors = [f"{path} does not exist: name a YAML file"]

@@ -201,7 +201,7 @@ class ConfigPanes(ModeScreen):
     def _load(self, path: Path, run: str | None) -> dict[str, Any] | None:
         """Read a file; the values of a run where they are wanted."""
         from core.config.draft import Draft
-        from core.config.files import kind_of_file
+        from core.config.files import is_sweep, kind_of_file
         from core.config.source import read_source
         from dpotui.screens import config_view
 
@@ -210,6 +210,13 @@ class ConfigPanes(ModeScreen):
             self._broken.pop(path, None)
             if kind is None:
                 self._texts[path] = config_view.read_text(path)
+                if is_sweep(path):
+                    from core.experiments.sweep_plan import plan_sweep
+
+                    try:
+                        plan_sweep(self.bench.workspace, path)
+                    except UserError as error:
+                        self._broken[path] = str(error)
             else:
                 try:
                     self._drafts[path] = Draft(read_source(path), kind)

@@ -68,7 +68,9 @@ class CommandsRuns(ModeScreen):
     def action_again(self) -> None:
         """Offer to start the run in hand once more, with what it was started with."""
         run = self.run_in_hand()
-        if run is not None:
+        if run is not None and run.kind == "sweep":
+            self.bench.start_run(ACTIONS["sweep"], run.config_path)
+        elif run is not None:
             self._again(run)
 
     @work(exclusive=True, group="again", exit_on_error=False)
