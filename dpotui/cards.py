@@ -174,6 +174,8 @@ def of_run(
     if run.started:
         entries.append(Entry("took", say.span((run.ended or now) - run.started)))
     entries += [Entry("tags", " ".join(run.tags), "accent")] if run.tags else []
+    told = {"failed": "bad", "missing": "warn", "waiting": "warn"}
+    entries += [Entry("tracker", one.words, told.get(one.state, "")) for one in watched.trackers]
     entries += [Entry("archived", f"{say.date(run.archived)}: a brings it back", "dim")] if run.archived else []
     if watched.facts:
         entries += [BLANK, Entry("", "Facts", "title")]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
-from core.store import Database, calibrations, engines, gradients, log, metrics, open_store, runs, samples
+from core.store import Database, calibrations, engines, gradients, log, metrics, open_store, runs, samples, tracked
 from core.store import commands as command_store
 from core.store import facts as fact_store
 from core.store.calibrations import Calibration
@@ -17,6 +17,7 @@ from core.store.commands import Command
 from core.store.facts import Fact
 from core.store.log import Line
 from core.store.runs import Run
+from core.store.tracked import Tracked
 from core.workspace import Workspace
 from dpotui import past
 from dpotui.judging import Judged, Judging
@@ -79,6 +80,7 @@ class Watched:
     facts: Mapping[str, Fact] = field(default_factory=dict)
     sampled: tuple[int, ...] = ()  # steps at which the policy wrote samples
     gradients: tuple[int, ...] = ()  # steps whose gradients were measured by module
+    trackers: tuple[Tracked, ...] = ()  # whom it is told to
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +300,7 @@ class Reader:
             fact_store.of_run(self._db, watch),
             tuple(samples.steps(self._db, watch)),
             tuple(gradients.steps(self._db, watch)),
+            tuple(tracked.of_run(self._db, watch)),
         )
 
     def _others(self, beside: tuple[str, ...]) -> tuple[tuple[Run, Mapping[str, Series]], ...]:

@@ -13,16 +13,18 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import click
 
 from core import blas, hardware
+from core.config.trackers import TRACKERS, installed
 from core.engine.client import engine_alive, reap
 from core.errors import UserError
 from core.hardware import Hardware
-from core.store import engines, open_store, runs
+from core.store import engines, open_store, runs, tracked
 from core.text import one_line
 from core.workspace import Workspace, open_workspace
 
@@ -58,6 +60,7 @@ def command(full: bool, as_json: bool, folder: Path) -> None:
         *_blas(here),
         *_environment(os.environ),
         *_terminal(os.environ),
+        *_trackers(),
         *_disk(here),
         *_workspace(folder),
     ]
@@ -160,6 +163,24 @@ def _terminal(environment: Any) -> Iterator[Finding]:
     encoding = locale.getencoding()
     if codecs.lookup(encoding).name != "utf-8":
         yield Finding("locale", "note", f"the encoding is {encoding}: charts and marks need UTF-8", "LC_ALL=C.UTF-8")
+
+
+def _trackers() -> Iterator[Finding]:
+    there = [f"{tracked.TITLES[name]} ({_version(name)})" for name in TRACKERS if installed(name)]
+    lacking = [name for name in TRACKERS if not installed(name)]
+    text = f"{', '.join(there) or 'none installed'}; a configuration's logging.trackers says which are told"
+    mend = f"pip install 'dpotui[{','.join(lacking)}]'"
+    yield Finding(
+        "trackers", "ok", text, f"{mend} brings {', '.join(tracked.TITLES[name] for name in lacking)}" * bool(lacking)
+    )
+
+
+def _version(tracker: str) -> str:
+    package = {"mlflow": "mlflow-skinny", "tensorboard": "tensorboardX"}.get(tracker, tracker)
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return package
 
 
 def _disk(here: Hardware) -> Iterator[Finding]:

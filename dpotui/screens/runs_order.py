@@ -26,6 +26,9 @@ KEYS: tuple[Binding, ...] = (
     Binding("u", "undo", "Undo", show=False, tooltip="Take back your last name, tags or archive", id="runs.undo"),
     Binding("x", "export('csv')", "Export", tooltip="Metrics of these runs as CSV", id="runs.export"),
     Binding("X", "export('json')", "As JSON", show=False, tooltip="All of these runs as JSON", id="runs.json"),
+    Binding(
+        "w", "track", "Tracker", show=False, tooltip="Send these runs to W&B, MLflow or TensorBoard", id="runs.track"
+    ),
     Binding("R", "again", "Re-run", tooltip="Start it once more, with changes", id="runs.again"),
     Binding("e", "config", "Config", show=False, tooltip="Its configuration in Config", id="runs.config"),
 )
@@ -155,6 +158,12 @@ class OrdersRuns(CommandsRuns):
             self.bench.say(f"written: {await asyncio.to_thread(save)}")
         except UserError as error:
             self.bench.say(str(error), "error")
+
+    def action_track(self) -> None:
+        from dpotui.screens.track import send
+
+        if self.runs_in_hand():
+            send(self.bench, self.runs_in_hand())
 
     def action_again(self) -> None:
         run = self._one()  # of a list of thousands it may be one that no picture of the workspace holds

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from core.store import Database, artifacts, commands, engines, facts, metrics, notes, run_changes, runs
+from core.store import Database, artifacts, commands, engines, facts, metrics, notes, run_changes, runs, tracked
 from core.store.facts import Fact
 from core.store.runs import Run
 from core.text import one_line, printable
@@ -83,6 +83,10 @@ def whole(db: Database, run: Run) -> dict[str, Any]:
             {"kind": a.kind, "path": a.path, "step": a.step, "bytes": a.bytes, "sha256": a.sha256, "time": a.time}
             for a in artifacts.of_run(db, run.id)
         ],
+        "trackers": [
+            {"tracker": t.tracker, "state": t.state, "place": t.place, "rows": t.position.rows, "error": t.error}
+            for t in tracked.of_run(db, run.id)
+        ],
         "commands": [
             {"verb": c.verb, "who": c.who, "time": c.time, "obeyed": c.obeyed, "answer": c.answer}
             for c in reversed(commands.of_run(db, run.id))
@@ -146,6 +150,7 @@ def _card(db: Database, run: Run) -> Iterator[str]:
             for artifact in artifacts.of_run(db, run.id)
         ],
     )
+    yield from table("trackers", [(printable(one.words),) for one in tracked.of_run(db, run.id)])
     yield from table(
         "commands",
         [
