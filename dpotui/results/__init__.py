@@ -34,9 +34,9 @@ SWEPT_IN = 5
 # Block or None: called by the thread that polls runs.db, only when something in it changed or another run is looked at.
 # `run` is the one in hand, None where the stage has none. What a person did to a file is a UserError, never a crash.
 PROVIDERS: dict[int, tuple[str, ...]] = {
-    1: ("dpotui.results.capability", "dpotui.results.figures", "dpotui.results.samples"),
-    4: ("dpotui.results.reward",),
-    5: ("dpotui.results.sweep",),
+    1: ("dpotui.results.ranks", "dpotui.results.capability", "dpotui.results.figures", "dpotui.results.samples"),
+    4: ("dpotui.results.ranks", "dpotui.results.reward"),
+    5: ("dpotui.results.sweep", "dpotui.results.ranks"),
     6: ("dpotui.results.iterations",),
     7: (
         "dpotui.results.capability",
@@ -49,11 +49,12 @@ PROVIDERS: dict[int, tuple[str, ...]] = {
 
 
 def provided(stage: int, run: Run | None) -> bool:
-    """Whether a stage has results to show or to wait for; DPO has them where it is tried in a sweep."""
+    """Whether a stage has results to show or to wait for; DPO has them in a sweep, and spread over hosts."""
     if stage == SWEPT_IN:
+        from dpotui.results.ranks import spread
         from dpotui.results.sweep import of_sweep
 
-        return of_sweep(run) is not None
+        return spread(run) or of_sweep(run) is not None
     return stage in PROVIDERS
 
 
