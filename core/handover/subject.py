@@ -11,7 +11,8 @@ from typing import Any
 from core.errors import UserError
 from core.evaluation.origin import run_named
 from core.runs.lineage import writer
-from core.store import Database, artifacts, files, runs
+from core.store import Database, artifacts, files, iterations, runs
+from core.store.iterations import Iteration
 from core.store.runs import Run
 from core.text import printable
 from core.workspace import Workspace, path_from
@@ -54,6 +55,11 @@ def find(workspace: Workspace, db: Database, wanted: str, checkpoint: int | None
 
 
 def _of_run(workspace: Workspace, db: Database, run: Run, checkpoint: int | None) -> Subject:
+    if run.kind == "iterate" and checkpoint is None:
+        stands = _standing(db, run)
+        if stands.dpo is not None:
+            return _of_run(workspace, db, runs.get(db, stands.dpo), None)
+        return _of_folder(workspace, db, str(stands.model), None)
     if run.kind not in KINDS:
         raise UserError(f"{run.id} is a run of kind {run.kind}: {_instead(db, run)}")
     if checkpoint is not None:
@@ -80,6 +86,16 @@ def _of_run(workspace: Workspace, db: Database, run: Run, checkpoint: int | None
     return Subject(folder, name, run, checkpoint, *_adapter(workspace, run, folder))
 
 
+def _standing(db: Database, run: Run) -> Iteration:
+    """The round whose model stands, by the newest decision that was carried out."""
+    rounds = {each.number: each for each in iterations.listing(db, run.id)}
+    for number in sorted(rounds, reverse=True):
+        decided = iterations.decision(db, run.id, number)
+        if decided is not None and decided.done is not None and decided.target in rounds:
+            return rounds[decided.target]
+    raise UserError(f"{run.id} has no model that stands yet: {_instead(db, run)}")
+
+
 def _of_folder(workspace: Workspace, db: Database, wanted: str, checkpoint: int | None) -> Subject:
     if checkpoint is not None:
         raise UserError("--checkpoint is of a run: name a run, or the checkpoint's own folder")
@@ -103,10 +119,12 @@ def _who_wrote(workspace: Workspace, db: Database, folder: Path, name: str) -> R
     """The run that these very bytes are of."""
     digest = files.sha256(db, workspace, name)
     named = run_named(folder)
-    sql = "SELECT run FROM artifacts WHERE sha256 = ? AND (path = ? OR run = ?) ORDER BY id DESC LIMIT 1"
-    row = db.execute(sql, [digest, name, named]).fetchone()
-    run = runs.get(db, row[0]) if row else None
-    return run if run is not None and run.kind in KINDS else None
+    sql = (
+        "SELECT run FROM artifacts JOIN runs ON runs.id = artifacts.run WHERE sha256 = ? AND (path = ? OR run = ?)"
+        " AND runs.kind IN (SELECT value FROM json_each(?)) ORDER BY artifacts.id DESC LIMIT 1"
+    )
+    row = db.execute(sql, [digest, name, named, json.dumps(KINDS)]).fetchone()
+    return runs.get(db, row[0]) if row else None
 
 
 def _adapter(workspace: Workspace, run: Run, folder: Path) -> tuple[Path | None, str]:

@@ -28,7 +28,7 @@ _BITS: tuple[int | None, ...] = (None, 8, 4)
 _TYPES: tuple[str | None, ...] = (None, "float16", "bfloat16", "float32")
 _KEYS = {"quantize": "q", "dtype": "w", "gguf": "g", "peft": "p"}
 _NAMES = {"quantize": "quantize", "dtype": "weights", "gguf": "GGUF file", "peft": "PEFT adapter"}
-_WRITES = ("sft", "dpo")
+_WRITES = ("sft", "dpo", "iterate")
 _WORDS = (
     "A model folder for mlx-lm with the adapter merged in, a model card and checksums. It is loaded again and scored"
     " against what was trained; where they differ, nothing is kept."

@@ -12,7 +12,8 @@ import pytest
 from core.config.export import ExportConfig
 from core.errors import UserError
 from core.handover.request import Wish, plan
-from core.store import Database, artifacts, files, runs
+from core.store import Database, artifacts, files, iterations, runs
+from core.store.iterations import Decided, Iteration
 from core.workspace import Workspace
 from tests.core.handover import made
 from tests.core.training import tiny
@@ -130,3 +131,20 @@ def test_an_architecture_that_is_not_known_elsewhere(scene: Scene, tmp_path: Pat
         scene, "outputs/other", peft=True, **wishes
     )
     assert asked(scene, "outputs/other", **wishes).peft is False
+
+
+def test_rounds_hand_over_the_model_that_stands(scene: Scene) -> None:
+    _, db = scene
+    whole = runs.create(db, "iterate", config={})
+    said = refused(scene, whole.id)
+    assert said.startswith(f"{whole.id} has no model that stands yet: name an sft or dpo run")
+    names = {"policy": "models/tiny", "reference": "models/tiny", "train_file": "data/pairs_train.jsonl"}
+    for number, dpo in enumerate((None, "dpo-001", "dpo-002")):
+        model = f"outputs/{dpo}" if dpo else "models/tiny"
+        iterations.save(db, Iteration(whole.id, number, model=model, dpo=dpo, **names))
+    # Back from the second round to the first.
+    decided = iterations.decide(db, Decided(whole.id, 2, "rollback", 1, False, "worse", "ana"))
+    assert "no model that stands yet" in refused(scene, whole.id)
+    iterations.carried_out(db, decided)
+    found = asked(scene, whole.id)
+    assert (found.run, found.model, found.output) == ("dpo-001", "outputs/dpo-001", "outputs/dpo-001-export")
