@@ -17,6 +17,7 @@ from textual.markup import escape
 from core.text import one_line
 from dpotui.commands.checklist_view import text_of
 from dpotui.screens.hand_over import hand_over
+from dpotui.screens.hosts import ask_for_hosts
 from dpotui.stages import EVERY_ACTION, STAGES
 from dpotui.widgets.status import MODES
 
@@ -85,6 +86,7 @@ class WorkbenchCommands(Provider):
         for name, path in _data_files(bench.workspace.data):
             yield _Command(f"Data: open {name}", "browse it", partial(bench.open_data, path), False)
         yield _Command("Queue", "what waits, in which order and for what", bench.action_queue, True)
+        yield _Command("Check hosts", "whether several machines can work together", partial(ask_for_hosts, bench), True)
         yield _Command("Keys", "all keys of this screen", bench.action_keys, True)
         for theme in sorted(bench.available_themes):
             own = theme.startswith("dpotui-")

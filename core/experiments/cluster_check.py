@@ -243,7 +243,8 @@ def _clock(report: Report, name: str, reached: Conversation) -> Iterable[Check]:
     within, ahead = best
     report.clocks[name] = (ahead, within)
     way = "ahead of" if ahead > 0 else "behind"
-    text = f"{abs(ahead) * 1e3:.2f} ms {way} this one's, give or take {within * 1e3:.2f} ms"
+    far = f"{abs(ahead) * 1e3:.2f} ms" if abs(ahead) < 1 else f"{abs(ahead):,.1f} s"
+    text = f"{far} {way} this one's, give or take {within * 1e3:.2f} ms"
     wrong = abs(ahead) > _CLOCK + within
     mend = "set both by the network: sudo sntp -sS time.apple.com, or timedatectl set-ntp true" if wrong else ""
     yield Check(name, "clock", "WARN" if wrong else "PASS", text, mend)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
@@ -52,6 +53,10 @@ def new_monitor() -> Monitor:
 
 
 class HardwareScreen(CommandsRuns):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("h", "hosts", "Hosts", tooltip="Check whether the hosts of a hosts file can work together",
+                id="hardware.hosts"),
+    ]  # fmt: skip
     MODE = "Hardware"
     PANES = (("Now", "now"), ("Batch sizes", "sizes"), ("Machine", "machine"))
     DEFAULT_CSS = """
@@ -88,6 +93,11 @@ class HardwareScreen(CommandsRuns):
 
     def action_in_hand(self) -> Action:
         return CALIBRATE
+
+    def action_hosts(self) -> None:
+        from dpotui.screens.hosts import ask_for_hosts
+
+        ask_for_hosts(self.bench)
 
     # The machine is looked at while this is in front
 

@@ -26,6 +26,7 @@ _GROUPS = (
     ("Rating", ("rate",)),
     ("Filter", ("filter",)),
     ("Report", ("report",)),
+    ("Hosts", ("hardware", "hosts")),
     ("Lists", ("list", "card", "results")),
     ("Everywhere", ("app", "screen")),
 )
