@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,7 +32,11 @@ def chosen(hosts: str | None, backend: str | None, shares: str | None) -> list[s
     Raises:
         UserError: the shares are none.
     """
-    found = [] if hosts is None else [f"compute.distributed.hosts={json.dumps(None if hosts == NONE else hosts)}"]
+    found = []
+    if hosts is not None:
+        # A file that is named from where the person stands; a workspace names its own from its top.
+        path = str(Path(hosts).absolute()) if hosts != NONE and Path(hosts).is_file() else hosts
+        found = [f"compute.distributed.hosts={json.dumps(None if hosts == NONE else path)}"]
     if backend is not None:
         found.append(f"compute.distributed.backend={backend}")
     if shares is not None:

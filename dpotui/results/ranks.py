@@ -68,7 +68,7 @@ def lines(found: Balance, history: Sequence[float], first: int, last: int, width
         whole = part.computing + part.waiting
         busy = 100 * part.computing / whole if whole else 0.0
         name = one_line(name, room)
-        row = f"{part.rank:>4} {name}{' ' * (room - cell_len(name))} {100 * part.share:5.1f}% {part.rate:8.3g}"
+        row = f"{part.rank:<4} {name}{' ' * (room - cell_len(name))} {100 * part.share:5.1f}% {part.rate:8.3g}"
         row += f" {busy:5.0f}% {100 - busy:5.0f}%"
         late = part is slowest and found.imbalance >= _UNEVEN
         shown.append([(one_line(row, width), ""), *([("  the others wait for it", "warn")] if late else [])])
