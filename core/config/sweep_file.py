@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -98,22 +98,34 @@ class SweepFile:
         return self.document.where(at)
 
 
-def read_sweep(path: Path) -> SweepFile:
+# What is wrong with a parameter's names, or with the name of a metric; empty where nothing is.
+WrongParameter = Callable[[tuple[str, ...]], str]
+WrongMetric = Callable[[str], str]
+
+
+def read_sweep(
+    path: Path, wrong_parameter: WrongParameter | None = None, wrong_metric: WrongMetric | None = None
+) -> SweepFile:
     """
+    Args:
+        wrong_parameter, wrong_metric: say whether names mean something, so that it is told with all other errors.
+
     Raises:
         UserError: one line for each error: `file:line: key: what is wrong and what would be right`.
     """
-    return sweep_of(read(path))
+    return sweep_of(read(path), wrong_parameter, wrong_metric)
 
 
-def sweep_of(document: Document) -> SweepFile:
+def sweep_of(
+    document: Document, wrong_parameter: WrongParameter | None = None, wrong_metric: WrongMetric | None = None
+) -> SweepFile:
     """The same of a document that was read."""
-    reader = _Reader(document)
+    reader = _Reader(document, wrong_parameter, wrong_metric)
     found = reader.sweep()
     if reader.problems or found is None:
         reader.problems.sort(key=lambda problem: document.line(problem[0]))
         lines = [f"{document.where(at)}: {'.'.join(map(str, at)) or 'sweep'}: {why}" for at, why in reader.problems]
-        raise UserError("\n".join(one_line(line, 400) for line in lines))
+        raise UserError("\n".join(one_line(line, 600) for line in lines))
     return found
 
 
@@ -137,6 +149,8 @@ def given(value: object) -> str:
 @dataclass
 class _Reader:
     document: Document
+    wrong_parameter: WrongParameter | None
+    wrong_metric: WrongMetric | None
     problems: list[tuple[KeyPath, str]] = field(default_factory=list)
 
     def wrong(self, at: KeyPath, why: str) -> None:
@@ -204,6 +218,8 @@ class _Reader:
         name, goal = section.get("name"), section.get("goal", "minimize")
         if not isinstance(name, str) or not name.strip():
             self.wrong(("metric", "name"), f"must be the name of a metric, not {given(name)}")
+        elif self.wrong_metric is not None and (why := self.wrong_metric(name.strip())):
+            self.wrong(("metric", "name"), why)
         if goal not in ("minimize", "maximize"):
             self.wrong(("metric", "goal"), f"must be minimize or maximize, not {given(goal)}")
         target = self._number(section, "target", ("metric",)) if "target" in section else None
@@ -250,6 +266,8 @@ class _Reader:
                     self.wrong(here, "has parameters of its own, and then nothing beside them")
                 found += self._parameters(section["parameters"], (*here, "parameters"), names)
                 continue
+            if self.wrong_parameter is not None and (why := self.wrong_parameter(names)):
+                self.wrong(here, why)
             distribution = self._distribution(section, here)
             if distribution is not None:
                 found.append(Parameter(names, distribution, here))

@@ -82,19 +82,17 @@ def plan_sweep(
     Raises:
         UserError: all that no trial could do, a line each.
     """
-    file = read_sweep(path)
+    file = read_sweep(path, lambda names: key_of(names)[1], _unknown_metric)
     config = load_config(base or workspace.path(BASE), DPOConfig, overrides)
     wrong: list[tuple[KeyPath, str]] = []
     keys = _keys(file, wrong)
     metric = file.metric or MARGINS
     found = measure_of(metric.name)
-    if isinstance(found, str):
-        wrong.append((("metric", "name"), found))
-    else:
-        if why := refuse_target(metric, found):
-            wrong.append((("metric", "target"), why))
-        if file.hyperband is not None and not found.prunable:
-            wrong.append((("early_terminate",), _NOTHING_TO_PRUNE.format(found.asked)))
+    assert isinstance(found, Measure)  # the file would not have been read
+    if why := refuse_target(metric, found):
+        wrong.append((("metric", "target"), why))
+    if file.hyperband is not None and not found.prunable:
+        wrong.append((("early_terminate",), _NOTHING_TO_PRUNE.format(found.asked)))
     draws: list[dict[str, Any]] = []
     notes: list[str] = list(file.ignored)
     if not wrong:
@@ -102,7 +100,6 @@ def plan_sweep(
     if wrong:
         lines = [f"{file.where(at)}: {'.'.join(map(str, at))}: {why}" for at, why in sorted(wrong, key=_line(file))]
         raise UserError("\n".join(one_line(line, 600) for line in lines))
-    assert isinstance(found, Measure)
     evaluate = _evaluation(workspace, found)
     count = _count(file, trials)
     if file.metric is None:
@@ -122,6 +119,11 @@ _NOTHING_TO_PRUNE = (
 )
 
 
+def _unknown_metric(name: str) -> str:
+    found = measure_of(name)
+    return found if isinstance(found, str) else ""
+
+
 def _line(file: SweepFile) -> Any:
     return lambda problem: file.document.line(problem[0])
 
@@ -129,10 +131,7 @@ def _line(file: SweepFile) -> Any:
 def _keys(file: SweepFile, wrong: list[tuple[KeyPath, str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for parameter in file.parameters:
-        key, why = key_of(parameter.path)
-        if why:
-            wrong.append((parameter.at, why))
-            continue
+        key, _ = key_of(parameter.path)
         target = WARMUP_STEPS if key == WARMUP_RATIO else key
         other = next((n for n, k in found.items() if (WARMUP_STEPS if k == WARMUP_RATIO else k) == target), None)
         if other is not None:
