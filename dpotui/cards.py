@@ -186,6 +186,7 @@ def of_run(
         entries += [Entry(note.who, f"{say.date(note.time)}  {note.text}") for note in notes]
     entries += [BLANK, Entry("", "Run", "title")]
     entries += [Entry("parent", run.parent)] if run.parent else []
+    entries += [Entry("part of", f"{run.part_of}: {run.part}")] if run.part_of else []
     entries += [Entry("config", run.config_path)] if run.config_path else []
     entries += [Entry("output", run.output_dir)] if run.output_dir else []
     entries.append(Entry("seed", str(run.seed)))

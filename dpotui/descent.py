@@ -13,7 +13,12 @@ from dpotui.roles import STATES, Span
 # Files from outside of all runs are many at an evaluation: the first of them are told.
 _FILES = 4
 _KEYS = 2
-_WAITED = {"parent": "its parent: it waited for its end", "child": "a child: it waited for the end"}
+_WAITED = {
+    "parent": "its parent: it waited for its end",
+    "child": "a child: it waited for the end",
+    "whole": "the run that it is a part of",
+    "part": "a part of it",
+}
 
 
 @dataclass(frozen=True, slots=True)

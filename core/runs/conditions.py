@@ -22,7 +22,9 @@ _FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 _NONE = "none"
 _ORDERING = ("<", "<=", ">", ">=")
 # Where words are looked for.
-_WORDS = ("runs.id", "runs.name", "runs.kind", "runs.state", "runs.tags", "runs.config_path", "runs.parent")
+_WORDS = (
+    "runs.id", "runs.name", "runs.kind", "runs.state", "runs.tags", "runs.config_path", "runs.parent", "runs.part_of",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

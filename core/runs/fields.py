@@ -56,6 +56,7 @@ _COLUMNS = {
         Field("state", "choice", "runs.state"),
         Field("stage", "number", _STAGE),
         Field("parent", "text", "coalesce(runs.parent, '')"),
+        Field("part", "text", "coalesce(runs.part_of, '')"),
         Field("who", "text", "runs.who"),
         Field("error", "text", "coalesce(runs.error, '')"),
         Field("file", "text", "coalesce(runs.config_path, '')"),

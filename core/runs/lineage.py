@@ -15,16 +15,17 @@ from core.store.runs import Kind, Run, State
 MOST = 200
 _DEEPEST = 20
 
-How = Literal["read", "parent", "child", "again", "outside"]
+How = Literal["read", "parent", "child", "whole", "part", "again", "outside"]
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """A run above (what was read) or below (what reads), or a file from outside of all runs.
 
-    `how`: what it wrote was read; it is the parent or a child only: the one waited for the other; it is shown in
-    another place with what is beyond it; or no run wrote this file. `same`: its bytes were those that the run that
-    wrote them recorded. `keys` are those of the configuration that name the path.
+    `how`: what it wrote was read; it is the parent or a child only: the one waited for the other; it executed the
+    other as its part, or is one; it is shown in another place with what is beyond it; or no run wrote this file.
+    `same`: its bytes were those that the run that wrote them recorded. `keys` are those of the configuration that name
+    the path.
     """
 
     depth: int
@@ -127,8 +128,10 @@ class _Walk:
             again = read.run.id in self._seen
             if self._add(self._node(depth, "again" if again else "read", read)):
                 self.above(read.run, depth + 1)
-        if run.parent is not None and run.parent not in {read.run.id for read in reads}:
-            self._add(self._node(depth, "parent", _Read(runs.get(self._db, run.parent), (), (), True)))
+        others: tuple[tuple[How, str | None], ...] = (("parent", run.parent), ("whole", run.part_of))
+        for how, other in others:
+            if other is not None and other not in {read.run.id for read in reads}:
+                self._add(self._node(depth, how, _Read(runs.get(self._db, other), (), (), True)))
         for path in outside:
             self._add(Node(depth, "outside", None, path=path, keys=_keys(run, path)))
 
@@ -174,9 +177,12 @@ class _Walk:
             if self.full:
                 return
         known = {read.run.id for read in here}
-        for (child,) in self._db.execute("SELECT id FROM runs WHERE parent = ? ORDER BY created, id", [run.id]):
-            if child not in known:
-                self._add(self._node(depth, "child", _Read(runs.get(self._db, child), (), (), True)))
+        relations: tuple[tuple[How, str], ...] = (("child", "parent"), ("part", "part_of"))
+        for how, column in relations:
+            sql = f"SELECT id FROM runs WHERE {column} = ? ORDER BY created, id"  # noqa: S608
+            for (other,) in self._db.execute(sql, [run.id]):
+                if other not in known:
+                    self._add(self._node(depth, how, _Read(runs.get(self._db, other), (), (), True)))
 
     def _readers(self, run: Run) -> list[_Read]:
         """Runs that read what this one wrote, oldest first."""

@@ -71,7 +71,7 @@ _GROUP_SQL = {
     "state": "runs.state",
     "tag": "(SELECT coalesce(group_concat(value, ' '), '') FROM"
     " (SELECT value FROM json_each(runs.tags) ORDER BY value))",
-    "parent": "coalesce(runs.parent, '')",
+    "parent": "coalesce(runs.part_of, runs.parent, '')",
 }
 _LISTED = "id, kind, name, state, parent, step, steps, phase, created, started, ended, error, tags, archived"
 

@@ -59,6 +59,8 @@ def summary(db: Database, run: Run) -> dict[str, Any]:
         "name": run.name,
         "stage": run.stage,
         "parent": run.parent,
+        "part_of": run.part_of,
+        "part": run.part,
         "phase": run.phase,
         "created": run.created,
         "started": run.started,
@@ -124,6 +126,7 @@ def _card(db: Database, run: Run) -> Iterator[str]:
         ("tags", " ".join(run.tags)),
         ("archived", clock(run.archived) if run.archived else None),
         ("parent", run.parent),
+        ("part of", f"{run.part_of}: {run.part}" if run.part_of else None),
         ("config", run.config_path),
         ("output", run.output_dir),
     ):
