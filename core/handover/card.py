@@ -63,6 +63,7 @@ class Contents:
     in_transformers: str  # why transformers is not said to open it; "" where it does
     agreement: Agreement
     peft_agreement: Agreement | None
+    scored_in: str = "float32"
 
 
 def front(evidence: Evidence, contents: Contents) -> str:
@@ -184,7 +185,7 @@ def _model(sources: Sources, subject: Subject, evidence: Evidence, contents: Con
 def _agreement(sources: Sources, config: ExportConfig, contents: Contents) -> Section:
     found = contents.agreement
     rows = f"{found.rows} {'examples' if config.examples else 'pairs'} of {config.pairs}"
-    words = "These files were loaded again and scored against the model that was trained, in float32"
+    words = f"These files were loaded again and scored against the model that was trained, in {contents.scored_in}"
     blocks: list[Block] = [Paragraph((sources.clean(f"{words}, on {rows}: {found.words}.", 600),))]
     if contents.peft_agreement is not None:
         text = f"The adapter in peft/, merged as PEFT defines it: {contents.peft_agreement.words}."

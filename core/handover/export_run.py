@@ -19,8 +19,10 @@ from core.errors import UserError
 from core.handover import card, forms, gguf, inventory, mlx_folder, peft, peft_read, scoring
 from core.handover.evidence import Evidence, gather, hub_name
 from core.handover.request import refuse_place
-from core.handover.scoring import Agreement, Measured
+from core.handover.room import refuse_full_disk, rounds, scoring_type
+from core.handover.scoring import Agreement, Measured, Spoken
 from core.handover.subject import Subject, base_of, find
+from core.model_folder import read_shape
 from core.models.device import use_device
 from core.models.load import LanguageModel, load
 from core.models.save import whole_folder
@@ -94,42 +96,69 @@ class _Export:
         self.peft: dict[str, Any] | None = None
         self.peft_agreement: Agreement | None = None
         self.gguf: str | None = None
+        self._shape = read_shape(subject.folder)
+        self._type, self._tolerance = scoring_type(self._shape)
+        if self._type is None:
+            context.log("memory is short for float32: scored in the type of the weights, and held to less", "warning")
 
     def write(self, part: Path) -> tuple[Agreement, Agreement | None]:
-        context, config, subject = self._context, self._config, self._subject
+        """One model is in memory at a time."""
+        context, config = self._context, self._config
+        refuse_full_disk(part, self._shape, config)
         self._next("scoring the model as it was trained")
-        policy = self._load(subject.folder, merged=False)
-        rows = scoring.rows_of(context.workspace.path(config.pairs), config, policy)
-        before = scoring.measure(policy, rows, context.control.raise_if_stopping)
-        reference = self._reference(rows)
-        context.log(f"{len(rows)} rows of {config.pairs} to score")
-        if config.peft:
-            self._next("writing the PEFT adapter")
-            self._write_peft(policy, part / "peft")
+        before, spoken = self._measure_policy(part)
+        reference = self._reference(before.rows)
         self._next("writing the model")
         written = self._write_model(part)
         context.log(f"model: {written.words}, {written.parameters:,} parameters")
         self._next("loading it again")
-        tolerance = None if written.bits else max(scoring.TOLERANCE[name] for name in written.dtype.split(" and "))
-        after = self._load(part)
-        reread = scoring.rows_of(context.workspace.path(config.pairs), config, after)
-        measured = scoring.measure(after, reread, context.control.raise_if_stopping)
-        agreement = scoring.compare(before, measured, tolerance, reference)
-        if written.dtype != "float32" or written.bits:
-            self._next("measuring what rounding changed")
-            agreement = self._with_divergence(agreement, policy, after, rows)
-        del policy, after
+        tolerance = None if written.bits else max(self._tolerance, *(scoring.TOLERANCE[name] for name in written.types))
+        agreement = self._compare(part, before, spoken, reference, tolerance)
         _free()
         context.log(f"written against trained: {agreement.words}")
         if config.peft:
             self._next("merging the PEFT adapter as PEFT does")
             self.peft_agreement = self._check_peft(part / "peft", before)
+            _free()
             context.log(f"PEFT against trained: {self.peft_agreement.words}")
         for what, each in (("the model", agreement), ("the PEFT adapter", self.peft_agreement)):
             self._refuse_mismatch(what, each)
         self._next("writing the card")
         self._describe(part, written, agreement)
         return agreement, self.peft_agreement
+
+    def _measure_policy(self, part: Path) -> tuple[Measured, Spoken | None]:
+        """What the model as it was trained makes of the rows; of one whose weights will be rounded, its own words."""
+        context, config = self._context, self._config
+        policy = self._load(self._subject.folder, merged=False)
+        rows = scoring.rows_of(context.workspace.path(config.pairs), config, policy)
+        context.log(f"{len(rows)} rows of {config.pairs} to score")
+        before = scoring.measure(policy, rows, context.control.raise_if_stopping)
+        if config.peft:
+            self._next("writing the PEFT adapter")
+            self._write_peft(policy, part / "peft")
+        spoken = scoring.speak(policy, rows) if rounds(self._shape, config) else None
+        del policy
+        _free()
+        return before, spoken
+
+    def _compare(
+        self,
+        part: Path,
+        before: Measured,
+        spoken: Spoken | None,
+        reference: Measured | None,
+        tolerance: float | None,
+    ) -> Agreement:
+        after = self._load(part)
+        rows = scoring.rows_of(self._context.workspace.path(self._config.pairs), self._config, after)
+        measured = scoring.measure(after, rows, self._context.control.raise_if_stopping)
+        agreement = scoring.compare(before, measured, tolerance, reference)
+        if spoken is None or not spoken.samples:
+            return agreement
+        self._next("measuring what rounding changed")
+        kl, tokens = scoring.divergence(spoken, after)
+        return replace(agreement, kl=kl, kl_tokens=tokens)
 
     def _next(self, phase: str) -> None:
         self._context.control.raise_if_stopping()
@@ -138,7 +167,7 @@ class _Export:
 
     def _load(self, folder: Path, *, merged: bool = True) -> LanguageModel:
         code = self._config.trust_remote_code
-        return load(folder, dtype=mx.float32, trust_remote_code=code, fused=merged)
+        return load(folder, dtype=self._type, trust_remote_code=code, fused=merged)
 
     def _reference(self, rows: list[Tokens]) -> Measured | None:
         """The same rows under the reference of DPO, where that is still what it was."""
@@ -148,7 +177,9 @@ class _Export:
             return None
         if run.inputs.get(name) != files.sha256(self._context.db, workspace, name):
             return None
-        return scoring.measure(self._load(workspace.path(name)), rows, self._context.control.raise_if_stopping)
+        found = scoring.measure(self._load(workspace.path(name)), rows, self._context.control.raise_if_stopping)
+        _free()
+        return found
 
     def _write_model(self, part: Path) -> mlx_folder.Written:
         config, folder = self._config, self._subject.folder
@@ -180,15 +211,6 @@ class _Export:
         name = self._subject.run.id if self._subject.run else self._subject.folder.name
         return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
 
-    def _with_divergence(
-        self, agreement: Agreement, policy: LanguageModel, after: LanguageModel, rows: list[Tokens]
-    ) -> Agreement:
-        samples = scoring.sampled(policy, rows)
-        if not samples:
-            return agreement
-        kl, tokens = scoring.divergence(policy, after, samples)
-        return replace(agreement, kl=kl, kl_tokens=tokens)
-
     def _write_peft(self, policy: LanguageModel, folder: Path) -> None:
         adapter = self._adapter
         loaded = policy if adapter == self._subject.folder else self._load(adapter, merged=False)
@@ -206,7 +228,7 @@ class _Export:
         loaded = self._load(base)
         peft_read.merge(loaded.model, folder)
         after = scoring.measure(loaded, before.rows, self._context.control.raise_if_stopping)
-        return scoring.compare(before, after, scoring.TOLERANCE["float32"])
+        return scoring.compare(before, after, self._tolerance)
 
     @property
     def _adapter(self) -> Path:
@@ -235,7 +257,7 @@ class _Export:
         transformers = "its weights are quantized by MLX" if written.bits else forms.no_transformers(part)
         contents = card.Contents(
             written.words, written.parameters, written.bits, self.gguf, self.peft, transformers, agreement,
-            self.peft_agreement,
+            self.peft_agreement, "float32" if self._type is not None else "the type of the weights",
         )  # fmt: skip
         (part / "README.md").write_text(card.card(sources, subject, evidence, config, contents), "utf-8")
         inventory.write(part, self._told(sources, evidence, written, agreement))

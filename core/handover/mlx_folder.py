@@ -38,6 +38,10 @@ class Written:
     parameters: int
 
     @property
+    def types(self) -> list[str]:
+        return self.dtype.split(" and ")
+
+    @property
     def words(self) -> str:
         if self.bits is None:
             return self.dtype

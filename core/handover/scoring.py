@@ -19,6 +19,7 @@ from core.errors import UserError
 from core.generation.sampling import sample
 from core.models.head import Head
 from core.models.load import LanguageModel
+from core.models.vocabulary import exact_kl
 from core.training.logprobs import response_logps
 from core.training.score import UNLIMITED
 
@@ -159,24 +160,33 @@ def _accuracy(policy: Measured, reference: Measured) -> float:
     return float((gained[:, 0] > gained[:, 1]).mean())
 
 
-def sampled(loaded: LanguageModel, rows: Sequence[Tokens]) -> list[Tokens]:
-    """Responses in the model's own words to the prompts of these rows."""
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """Responses in a model's own words, and its logits at each of their tokens: (tokens, vocabulary) in float32."""
+
+    samples: list[Tokens]
+    logits: list[mx.array]
+
+
+def speak(loaded: LanguageModel, rows: Sequence[Tokens]) -> Spoken:
+    """Responses to the prompts of these rows, at temperature 1."""
     prompts = [rows[index % len(rows)].prompt for index in range(_SAMPLES)]
     found = sample(loaded.model, loaded.tokenizer, prompts, max_tokens=_LONGEST, temperature=1.0, seed=0)
-    return [each for each in found if learnable(each)]
+    samples = [each for each in found if learnable(each)]
+    return Spoken(samples, list(_logits(loaded, samples)))
 
 
-def divergence(before: LanguageModel, after: LanguageModel, samples: Sequence[Tokens]) -> tuple[float, int]:
+def divergence(before: Spoken, after: LanguageModel) -> tuple[float, int]:
     """Exact KL(before ‖ after) over the vocabulary, nats per token, and the number of tokens."""
-    from core.models.vocabulary import exact_kl
+    found = [exact_kl(*pair) for pair in zip(before.logits, _logits(after, before.samples), strict=True)]
+    tokens = sum(int(each.size) for each in found)
+    return sum(float(each.sum()) for each in found) / tokens, tokens
 
-    heads = Head(before.model), Head(after.model)
-    total, tokens = 0.0, 0
+
+def _logits(loaded: LanguageModel, samples: Sequence[Tokens]) -> Iterator[mx.array]:
+    head = Head(loaded.model)
     for each in samples:
         ids, positions, *_, weights = arrays(collate([each], [0]))
-        wanted = positions[: int(weights.sum())]
-        ours, theirs = (head.logits(head.features(ids, wanted)) for head in heads)
-        mx.eval(ours, theirs)
-        total += float(exact_kl(ours, theirs).sum())
-        tokens += int(wanted.size)
-    return total / tokens, tokens
+        logits = head.logits(head.features(ids, positions[: int(weights.sum())]))
+        mx.eval(logits)
+        yield logits
