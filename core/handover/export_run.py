@@ -36,6 +36,7 @@ from core.training.prepare import claim_output
 
 # Scoring, writing, loading again, rounding, the card.
 _PHASES = 5
+_PEFT = "the PEFT adapter"
 
 
 def run(context: Context) -> None:
@@ -121,7 +122,7 @@ class _Export:
             self.peft_agreement = self._check_peft(part / "peft", before)
             _free()
             context.log(f"PEFT against trained: {self.peft_agreement.words}")
-        for what, each in (("the model", agreement), ("the PEFT adapter", self.peft_agreement)):
+        for what, each in (("the model", agreement), (_PEFT, self.peft_agreement)):
             self._refuse_mismatch(what, each)
         self._next("writing the card")
         self._describe(part, written, agreement)
@@ -245,9 +246,10 @@ class _Export:
                 source=f"beyond {limit:g} nats a token", inputs=self._inputs,
             ),
         )  # fmt: skip
+        mend = "leave out --peft" if what == _PEFT else "try another --dtype, or 8 bits in place of 4"
         raise UserError(
             f"{what} that was written does not score as the one that was trained: {found.words}, more than {limit:g}"
-            " nats a token; nothing was kept: try another --dtype, or 8 bits in place of 4"
+            f" nats a token; nothing was kept: {mend}"
         )
 
     def _describe(self, part: Path, written: mlx_folder.Written, agreement: Agreement) -> None:

@@ -14,9 +14,9 @@ from core.text import one_line
 # (within 1e-5 of the largest): compared with random models, transformers 5.23 and mlx-lm 0.32.
 SAME_IN_TRANSFORMERS = frozenset(
     (
-        "cohere", "ernie4_5", "gemma2", "glm4", "granite", "helium", "hunyuan_v1_dense", "internlm3", "llama",
-        "ministral3", "mistral", "nemotron", "olmo2", "phi", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3",
-        "stablelm",
+        "cohere", "cohere2", "ernie4_5", "gemma2", "gemma3_text", "glm4", "granite", "helium", "hunyuan_v1_dense",
+        "internlm3", "llama", "ministral3", "mistral", "nemotron", "olmo2", "olmo3", "phi", "phi3", "qwen2", "qwen3",
+        "seed_oss", "smollm3", "stablelm",
     )
 )  # fmt: skip
 # mlx-lm translates the names of three to GGUF's; the experts of mixtral it stacks, which that translation misses.
