@@ -10,7 +10,7 @@ from core.config import DPOConfig, load_config
 from core.config.edit import rewritten
 from core.config.keys import key_order
 from core.config.source import read_source, save
-from core.config.sweep_keys import put, value_at
+from core.config.sweep_keys import WARMUP_RATIO, WARMUP_STEPS, put, value_at, warmup_steps
 from core.errors import UserError
 from core.experiments.sweep_standing import Standing
 from core.store.trials import Trial
@@ -67,7 +67,7 @@ def promotion(of: Standing, trial: Trial, path: Path) -> Promotion:
     plain = config.model_dump(mode="json")
     wanted = _copy(source.document.value)
     changes = []
-    for key, value in trial.keys.items():
+    for key, value in _values(of, trial, plain).items():
         before = value_at(plain, key)
         if before != value:
             changes.append(Change(key, before, value))
@@ -75,6 +75,15 @@ def promotion(of: Standing, trial: Trial, path: Path) -> Promotion:
     name = source.document.name
     text = rewritten(source.text, wanted, name, lambda at: key_order(DPOConfig, at))
     return Promotion(path, trial, tuple(changes), text, tuple(_notes(of, trial, plain)))
+
+
+def _values(of: Standing, trial: Trial, plain: dict[str, Any]) -> dict[str, Any]:
+    """The trial's keys; a warmup that was drawn as a share is that share of the steps that this file has."""
+    found = dict(trial.keys)
+    ratio = next((v for n, v in trial.parameters.items() if n.rsplit(".", 1)[-1] == WARMUP_RATIO), None)
+    if ratio is not None:
+        found[WARMUP_STEPS] = warmup_steps(ratio, found.get("training.max_steps", plain["training"]["max_steps"]))
+    return found
 
 
 def write(found: Promotion) -> None:

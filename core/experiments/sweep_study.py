@@ -14,9 +14,11 @@ import itertools
 import json
 import os
 import random
+import sqlite3
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ TRIES = 30
 MOST_COMBINATIONS = 10_000
 # Complete trials from which on importances are said, and how many of them count as good ones at least.
 ENOUGH, GOOD = 6, 5
+# Seconds that somebody who looks at the file may hold it.
+_BUSY = 30.0
 # How far a broken trial breaks its constraint: farther than any KL.
 _BROKEN = 1e6
 _NUMBER = "trial"
@@ -75,16 +79,19 @@ class Study:
         self._storage.engine.dispose()
 
     def _opened(self) -> RDBStorage:
-        os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600))
         try:
-            with _quiet():
-                return RDBStorage(f"sqlite:///{self._path}")
+            return self._storage_at()
         except Exception:
             # Cut off, or of another Optuna. It is made anew from runs.db.
             self._path.unlink()
-            os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600))
-            with _quiet():
-                return RDBStorage(f"sqlite:///{self._path}")
+            return self._storage_at()
+
+    def _storage_at(self) -> RDBStorage:
+        os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600))
+        # Not by its URL: a folder may have signs in its name that mean something there, to SQLAlchemy or to Optuna.
+        connect = partial(sqlite3.connect, self._path, timeout=_BUSY)
+        with _quiet():
+            return RDBStorage("sqlite://", engine_kwargs={"creator": connect})
 
     def _made(self) -> optuna.Study:
         with _quiet():

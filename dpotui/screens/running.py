@@ -119,6 +119,10 @@ class CommandsRuns(ModeScreen):
             self.bench.say(f"an engine is started for {run.id}")
             self._ensure_engine()
             return
+        if run.part_of is not None and run.state == "interrupted":
+            # What was lost together goes on together: the whole finds its part again.
+            whole = runs.get(self.bench.db, run.part_of)
+            run = whole if whole.state in runs.RESUMABLE else run
         try:
             runs.requeue(self.bench.db, run.id)
         except UserError as error:

@@ -193,6 +193,8 @@ def test_draws_are_the_same_after_a_kill_at_any_moment(tmp_path: Path, file: Swe
 
 
 def test_a_damaged_study_is_made_anew_and_private(tmp_path: Path, file: SweepFile) -> None:
+    tmp_path = tmp_path / "100 % {mine}? #1"
+    tmp_path.mkdir()
     first = study(tmp_path, file)
     found = conduct(first, 4, by_rate)
     first.close()

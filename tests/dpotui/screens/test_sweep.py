@@ -137,6 +137,19 @@ async def test_a_trial_is_promoted_from_here(swept: Scene) -> None:
         assert file.read_text().startswith("# of the team\n")
 
 
+async def test_resuming_a_lost_trial_resumes_its_sweep(swept: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ensure_engine", lambda workspace: None)
+    for run in ("sweep-001", "dpo-008"):
+        runs.update(swept.db, run, state="interrupted")
+    async with scene.bench(swept.workspace, alive=False).run_test(size=NARROW) as pilot:
+        app = await scene.settled(pilot)
+        await app.open_stage(5)
+        await scene.settled(pilot)
+        await pilot.press("r")
+        await pilot.pause()
+    assert (runs.get(swept.db, "sweep-001").state, runs.get(swept.db, "dpo-008").state) == ("queued", "interrupted")
+
+
 async def test_a_trial_that_ends_is_shown_without_a_key(swept: Scene) -> None:
     async with scene.bench(swept.workspace).run_test(size=WIDE) as pilot:
         screen = await opened(pilot)
