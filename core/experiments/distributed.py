@@ -112,7 +112,7 @@ def shares_of(config: TrainingConfig, hosts: Hosts, chips: Sequence[str]) -> Sha
 
 
 def resume_on(db: Database, workspace: Workspace, run: Run, options: Sequence[str]) -> None:
-    """Let a run go on with other hosts, or on one machine. What was measured on the earlier ones is forgotten.
+    """Let a run go on with other hosts, on one machine, or with other shares. Shares of earlier hosts are forgotten.
 
     Args:
         options: overrides of the configuration.
@@ -126,7 +126,8 @@ def resume_on(db: Database, workspace: Workspace, run: Run, options: Sequence[st
     if run.kind not in CONFIGS:
         raise UserError(f"{run.id} is a run of kind {run.kind}, which one machine executes: leave out --hosts")
     snapshot: dict[str, Any] = {**run.config, "compute": {**run.config.get("compute", {})}}
-    snapshot["compute"].pop("distributed", None)
+    if any(option.startswith("compute.distributed.hosts=") for option in options):
+        snapshot["compute"].pop("distributed", None)
     config = overridden(CONFIGS[run.kind], snapshot, options)
     hosts_of(workspace, config)
     runs.update(db, run.id, config=config.model_dump(mode="json"))

@@ -35,6 +35,7 @@ from core.training.control import Stopped
 from core.training.prepare import claim_output
 
 LOG = "ranks.log"
+LOOPBACK = "127.0.0.1"
 # mlx.launch, which asks its ranks in a busy loop whether they take input: measured, it took most of a core beside the
 # training. They are given none, so that only their output is waited for.
 _LAUNCH = (
@@ -77,7 +78,7 @@ def train(context: Context) -> bool:
         return False
     folder = claim_output(context, config.logging.output_dir)
     log = folder / LOG
-    with Desk(_address(hosts), len(hosts)) as desk, _launched(context, hosts, desk, log) as process:
+    with Desk(LOOPBACK if hosts.all_here else "", len(hosts)) as desk, _launched(context, hosts, desk, log) as process:
         context.progress(context.run.step, context.run.steps, f"starting {len(hosts)} ranks")
         _await(context, hosts, desk, process, log)
         chips = [str(desk.members[rank].about.get("chip")) for rank in range(len(hosts))]
@@ -97,11 +98,11 @@ def _config(context: Context) -> TrainingConfig:
     return config
 
 
-def _address(hosts: Hosts) -> str:
-    """Where the ranks reach the engine."""
+def _addresses(hosts: Hosts) -> str:
+    """Where the ranks may reach the engine: over a ring of cables not every host has a way to every address."""
     if hosts.all_here:
-        return "127.0.0.1"
-    return hosts.hosts[0].ips[0] if hosts.hosts[0].ips else socket.gethostbyname(socket.gethostname())
+        return LOOPBACK
+    return ",".join(dict.fromkeys((*hosts.hosts[0].ips, socket.gethostname(), LOOPBACK)))
 
 
 def _job(context: Context, hosts: Hosts, shares: Shares) -> Message:
@@ -153,7 +154,7 @@ def _for_launch(hosts: Hosts) -> dict[str, Any]:
     found = hosts.as_json()
     for entry, host in zip(found["hosts"], hosts.hosts, strict=True):
         if host.here:
-            entry["ssh"] = "127.0.0.1"
+            entry["ssh"] = LOOPBACK
     return found
 
 
@@ -163,7 +164,7 @@ def launch_command(hosts: Hosts, file: Path, root: Path, desk: Desk) -> list[str
     command += ["--hostfile", str(file), "--backend", hosts.backend]
     if hosts.backend in ("ring", "jaccl", "jaccl-ring"):
         command += ["--starting-port", str(_free_ports(sum(len(host.ips) for host in hosts.hosts)))]
-    variables = [f"DPOTUI_RANKS={desk.address} {desk.port} {desk.token}", "PYTHONUNBUFFERED=1"]
+    variables = [f"DPOTUI_RANKS={_addresses(hosts)} {desk.port} {desk.token}", "PYTHONUNBUFFERED=1"]
     if hosts.all_here:
         # Ranks that share a machine's cores wait for each other in BLAS, too: measured, ten times as long.
         variables.append(f"OPENBLAS_NUM_THREADS={max(1, (os.cpu_count() or 1) // len(hosts))}")

@@ -142,10 +142,10 @@ def main() -> None:
     rank = _rank()
     for number in (signal.SIGINT, *((signal.SIGTERM, signal.SIGHUP) if rank == 0 else ())):
         signal.signal(number, signal.SIG_IGN)
-    address, port, token = os.environ["DPOTUI_RANKS"].split()
+    addresses, port, token = os.environ["DPOTUI_RANKS"].split()
     loss, leaving = Loss(rank), threading.Event()
     about = {"host": socket.gethostname(), "pid": os.getpid(), **hardware.provenance(), "dpotui": _version()}
-    link = Link(address, int(port), {"rank": rank, "token": token, "about": about}, loss.hear, leaving.set)
+    link = Link(addresses.split(","), int(port), {"rank": rank, "token": token, "about": about}, loss.hear, leaving.set)
     loss.link = link
     job: Message = link.wait()["job"]
     environment.set_variables(environment.environment_in(job["config"]))

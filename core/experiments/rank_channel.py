@@ -13,7 +13,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,8 @@ BEAT = 1.0
 _LONGEST = 1 << 22
 # Who connects says who it is in so many seconds.
 _HELLO_SECONDS = 20.0
+# For one address of the engine's machine.
+_REACH_SECONDS = 5.0
 
 Message = dict[str, Any]
 
@@ -51,15 +53,17 @@ class Member:
 class Desk:
     """The engine's side: ranks connect to it. To be closed.
 
+    Args:
+        address: where it listens; "" is everywhere.
+
     Attributes:
         inbox: what ranks say, but for signs of life.
     """
 
     def __init__(self, address: str, size: int) -> None:
         self._size = size
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._socket = socket.create_server((address, 0), family=family)
-        self.address, self.port = address, int(self._socket.getsockname()[1])
+        self._socket = socket.create_server((address, 0))
+        self.port = int(self._socket.getsockname()[1])
         self.token = secrets.token_hex(16)
         self.members: dict[int, Member] = {}
         self.inbox: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
@@ -144,20 +148,20 @@ class Link:
     """A rank's side.
 
     Args:
+        addresses: of the engine's machine, any of which may be reached from here.
         on_lost: called in the link's thread with what is known of a rank that is lost.
         on_leave: the engine leaves: checkpoint and end.
     """
 
     def __init__(
         self,
-        address: str,
+        addresses: Sequence[str],
         port: int,
         hello: Message,
         on_lost: Callable[[str], None],
         on_leave: Callable[[], None],
     ) -> None:
-        self._connection = socket.create_connection((address, port), timeout=_HELLO_SECONDS)
-        self._connection.settimeout(None)
+        self._connection = _reach(addresses, port)
         self._on_lost, self._on_leave = on_lost, on_leave
         self._answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -204,6 +208,19 @@ class Link:
         while not self._ended:
             self.tell()
             time.sleep(BEAT)
+
+
+def _reach(addresses: Sequence[str], port: int) -> socket.socket:
+    why: OSError | None = None
+    for address in addresses:
+        try:
+            found = socket.create_connection((address, port), timeout=_REACH_SECONDS)
+        except OSError as error:
+            why = error
+            continue
+        found.settimeout(None)
+        return found
+    raise SystemExit(f"error: the engine is not reached at {', '.join(addresses)}, port {port} ({why})")
 
 
 def _send(connection: socket.socket, message: Message) -> None:
