@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from contextlib import closing
 from pathlib import Path
 
@@ -28,18 +29,24 @@ def main(folder: str, run: str, *names: str) -> None:
     workspace = open_workspace(Path(folder))
     with closing(open_store(workspace.database)) as db:
         trackers = names or tuple(wanted(runs.get(db, run)))
-    threads = [threading.Thread(target=_feed, args=(workspace, run, each, leaving)) for each in trackers]
+    defects: list[str] = []
+    threads = [threading.Thread(target=_feed, args=(workspace, run, each, leaving, defects)) for each in trackers]
     for thread in threads:
         thread.start()
     for thread in threads:
         # A join without a limit would keep signals waiting.
         while thread.is_alive():
             thread.join(1)
+    sys.exit(1 if defects else 0)
 
 
-def _feed(workspace: Workspace, run: str, tracker: str, leaving: threading.Event) -> None:
-    with closing(open_store(workspace.database)) as db:
-        Feeder(workspace, db, run, tracker, stopping=leaving.is_set).feed()
+def _feed(workspace: Workspace, run: str, tracker: str, leaving: threading.Event, defects: list[str]) -> None:
+    try:
+        with closing(open_store(workspace.database)) as db:
+            Feeder(workspace, db, run, tracker, stopping=leaving.is_set).feed()
+    except Exception:  # such as a full disk: whoever started this process may start it again
+        traceback.print_exc()
+        defects.append(tracker)
 
 
 if __name__ == "__main__":

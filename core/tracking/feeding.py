@@ -13,6 +13,7 @@ from typing import Any
 
 from core.config.trackers import install_line, installed
 from core.store import Database, runs, tracked, transaction
+from core.store.database import storable
 from core.store.log import Level
 from core.store.runs import Run
 from core.store.tracked import Position, Tracked
@@ -29,7 +30,7 @@ BACKOFF = (1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 AFTER = 180.0
 _AT_THE_END = 15.0  # the longest wait once the run has ended
 # Rows in one call.
-ROWS = 250
+ROWS = 100
 
 
 class Feeder:
@@ -193,7 +194,7 @@ class Feeder:
         ended = has_ended(self._db, runs.get(self._db, self._run))
         until = time.monotonic() + (min(seconds, _AT_THE_END) if ended else seconds)
         while time.monotonic() < until and not self._stopping():
-            time.sleep(0.2)
+            time.sleep(min(0.5, max(0.0, until - time.monotonic())))
             if not ended and has_ended(self._db, runs.get(self._db, self._run)):
                 return
 
@@ -226,7 +227,9 @@ def has_news(db: Database, run: Run, position: Position) -> bool:
 
 def log(db: Database, run: str, level: Level, text: str) -> None:
     with transaction(db):
-        db.execute("INSERT INTO log (run, time, level, text) VALUES (?, ?, ?, ?)", [run, time.time(), level, text])
+        db.execute(
+            "INSERT INTO log (run, time, level, text) VALUES (?, ?, ?, ?)", [run, time.time(), level, storable(text)]
+        )
 
 
 def anew(db: Database, run: str, tracker: str) -> None:

@@ -40,7 +40,7 @@ async def test_whom_to_is_asked_and_a_process_does_it(
         await pilot.press("down", "enter")  # what is not there is not started
         await scene.until(pilot, lambda: any("MLflow is not installed" in each for each in scene.told(app)))
         await pilot.press("w", "down", "down", "enter")
-        await scene.until(pilot, lambda: bool(started))
+        await scene.until(pilot, lambda: any("being sent to W&B" in each for each in scene.told(app)))
         assert started == [(run, ("wandb",))]
         found = tracked.get(busy.db, run, "wandb")
         assert found is not None
