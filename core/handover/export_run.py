@@ -24,8 +24,9 @@ from core.handover.scoring import Agreement, Measured, Spoken
 from core.handover.subject import Subject, base_of, find
 from core.model_folder import read_shape
 from core.models.device import use_device
+from core.models.fusing import fuse
 from core.models.load import LanguageModel, load
-from core.models.save import whole_folder
+from core.models.save import recover, whole_folder
 from core.report.chain import setting
 from core.report.sources import Sources
 from core.store import facts, files, runs
@@ -78,6 +79,7 @@ def _claim(context: Context, config: ExportConfig) -> Path:
     target = context.workspace.path(config.output)
     if config.replace or context.run.output_dir is not None:
         target = context.workspace.path(context.run.output_dir or config.output)
+        recover(target)
         refuse_place(target, printable(config.output), config.replace)
         runs.update(context.db, context.run.id, output_dir=context.workspace.relative(target))
         context.run = runs.get(context.db, context.run.id)
@@ -152,6 +154,9 @@ class _Export:
         tolerance: float | None,
     ) -> Agreement:
         after = self._load(part)
+        if mx.default_device() == mx.Device(mx.cpu):
+            # The same weights written out: MLX's products with packed ones are many times slower there.
+            fuse(after.model, dequantize=True)
         rows = scoring.rows_of(self._context.workspace.path(self._config.pairs), self._config, after)
         measured = scoring.measure(after, rows, self._context.control.raise_if_stopping)
         agreement = scoring.compare(before, measured, tolerance, reference)

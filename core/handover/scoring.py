@@ -30,7 +30,7 @@ TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
 BROKEN = 1.0
 
 _BATCH = 4
-_SAMPLES, _LONGEST = 16, 32
+_SAMPLES, _LONGEST = 8, 32
 
 
 def rows_of(path: Path, config: ExportConfig, loaded: LanguageModel) -> list[Tokens]:
