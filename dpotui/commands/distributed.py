@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from core.workspace import Workspace
+
 # In the place of a hosts file: one machine.
 NONE = "none"
 
@@ -26,7 +28,7 @@ def distributed_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def chosen(hosts: str | None, backend: str | None, shares: str | None) -> list[str]:
+def chosen(workspace: Workspace, hosts: str | None, backend: str | None, shares: str | None) -> list[str]:
     """These options as overrides of a configuration.
 
     Raises:
@@ -35,7 +37,7 @@ def chosen(hosts: str | None, backend: str | None, shares: str | None) -> list[s
     found = []
     if hosts is not None:
         # A file that is named from where the person stands; a workspace names its own from its top.
-        path = str(Path(hosts).absolute()) if hosts != NONE and Path(hosts).is_file() else hosts
+        path = workspace.relative(Path(hosts).resolve()) if hosts != NONE and Path(hosts).is_file() else hosts
         found = [f"compute.distributed.hosts={json.dumps(None if hosts == NONE else path)}"]
     if backend is not None:
         found.append(f"compute.distributed.backend={backend}")

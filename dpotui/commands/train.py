@@ -54,8 +54,8 @@ def command(
     with a checkpoint.
     """
     kind = KINDS[what]
-    options = chosen(hosts, backend, shares)
     workspace = workspace_of(config_path, folder)
+    options = chosen(workspace, hosts, backend, shares)
     refuse_both(detach, in_process)
     db = open_store(workspace.database)
     reap(workspace, db)

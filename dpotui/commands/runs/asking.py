@@ -69,7 +69,7 @@ def resume(run_id: str, hosts: str | None, backend: str | None, shares: str | No
     """
     with opened(folder) as (workspace, db):
         run = runs.get(db, run_id)
-        options = chosen(hosts, backend, shares)
+        options = chosen(workspace, hosts, backend, shares)
         if options and run.state not in runs.RESUMABLE:
             raise UserError(f"{run_id} is {run.state}: stop it first to let it go on with other hosts")
         if options:
