@@ -21,6 +21,7 @@ Line = list[Span]
 # How a trial's state is marked beside its word.
 MARKS = {
     "running": ("●", "live"),
+    "interrupted": ("○", "warn"),
     "complete": ("✓", "good"),
     "pruned": ("▾", "dim"),
     "stopped": ("■", "warn"),
@@ -79,13 +80,13 @@ def table(of: Standing, width: int, most: int) -> list[Line]:
     lines: list[Line] = [[(one_line(f"{'trial':>7} {'state':<15}{'value':>9} {'KL':>8}{heads}", width), "dim")]]
     best = of.best
     for trial in of.ranked()[:most]:
-        mark, role = MARKS[trial.state]
+        mark, role = MARKS[of.state(trial)]
         star = "★" if best is not None and trial.number == best.number else " "
         kl, kl_role = (f"{trial.kl:.3g}", "" if of.within(trial) else "bad") if trial.kl is not None else ("", "")
         kl += "!" * (kl_role == "bad")
         values = "".join(f" {parameter(trial.parameters.get(name)):>{widths[name]}}" for name in shown)
         lines.append([
-            (f"{star}{trial.number:>6} ", "title"), (f"{mark} {trial.state:<13}", role),
+            (f"{star}{trial.number:>6} ", "title"), (f"{mark} {of.state(trial):<13}", role),
             (f"{value(of, trial.value):>9}", "title"), (f" {kl:>8}", kl_role), (values, ""),
         ])  # fmt: skip
     if len(of.trials) > most:

@@ -67,6 +67,8 @@ class Conductor:
         self.kl_limit = self.config.base.constraints.kl_target
         self.base = self.config.base.model_dump(mode="json")
         self.folder: Path = claim_output(context, f"outputs/{self.id}")
+        # Trials that were over when it began or went on: they say nothing of what is wrong now.
+        self.before = sum(trial.ended is not None for trial in trials.of_sweep(self.db, self.id))
 
     def run(self) -> None:
         from core.experiments.sweep_study import Study
@@ -123,7 +125,7 @@ class Conductor:
         Raises:
             UserError: the last trials failed one after the other, and not for what was drawn for them.
         """
-        last = found[-IN_A_ROW:]
+        last = found[self.before :][-IN_A_ROW:]
         foreign = [t for t in last if t.state == "failed" and not _NUMBERS.match(t.reason)]
         if len(foreign) < IN_A_ROW or len({_bare(t.reason) for t in foreign}) > 1:
             return
@@ -326,7 +328,9 @@ class Conductor:
             state: sum(trial.state == state for trial in found) for state in dict.fromkeys(t.state for t in found)
         }
         told = ", ".join(f"{number} {state}" for state, number in counts.items())
-        self.say("", len(found))
+        done = len(found)  # a grid, or a target, may end before the last trial that was asked for
+        self.context.set_steps(done)
+        self.context.progress(done, done, "")
         if best is None or best.value is None:
             reasons = [trial.reason for trial in found if trial.reason]
             raise UserError(f"no trial gave a value ({told})" + (f": the last one: {reasons[-1]}" if reasons else ""))

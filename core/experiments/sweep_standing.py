@@ -50,6 +50,11 @@ class Standing:
         """Whether a trial keeps to the KL limit."""
         return trial.kl is not None and trial.kl <= self.kl_limit
 
+    def state(self, trial: Trial) -> str:
+        """How a trial stands; one that was on when the sweep ended waits for it to go on."""
+        waits = trial.state == "running" and self.sweep.state not in (*runs.LIVE, "queued")
+        return "interrupted" if waits else trial.state
+
     @property
     def best(self) -> Trial | None:
         return best_of(self.trials, self.metric, self.kl_limit)
@@ -137,7 +142,7 @@ def as_document(of: Standing) -> dict[str, Any]:
             {
                 "number": trial.number,
                 "run": of.runs[trial.number].id if trial.number in of.runs else None,
-                "state": trial.state,
+                "state": of.state(trial),
                 "value": trial.value,
                 "kl": trial.kl,
                 "within_kl_limit": of.within(trial) if trial.kl is not None else None,

@@ -221,12 +221,13 @@ class SweepScreen(Modal[str | None]):
         listed = of.ranked() if self._by_value else list(of.trials)
         rows = []
         for trial in listed:
-            mark, role = sweep_lines.MARKS[trial.state]
+            state = of.state(trial)
+            mark, role = sweep_lines.MARKS[state]
             star = "★" if best is not None and best.number == trial.number else ""
             took = say.span(trial.ended - trial.began) if trial.ended is not None else ""
             made = of.runs.get(trial.number)
             rows.append(Row(str(trial.number), (
-                (f"{star}{trial.number}", "title" if star else ""), (f"{mark} {trial.state}", role),
+                (f"{star}{trial.number}", "title" if star else ""), (f"{mark} {state}", role),
                 (sweep_lines.value(of, trial.value), "title"), sweep_lines.kl_words(of, trial), (took, "dim"),
                 *((sweep_lines.parameter(trial.parameters.get(name)), "") for name in names),
                 (made.id if made is not None else "", "dim"),
@@ -265,7 +266,7 @@ class SweepScreen(Modal[str | None]):
             return
         made = of.runs.get(trial.number)
         entries = [
-            Entry("state", trial.state),
+            Entry("state", of.state(trial)),
             Entry("value", f"{sweep_lines.value(of, trial.value) or '—'}  {of.measure.asked}"),
         ]
         entries += [Entry("KL", sweep_lines.kl_words(of, trial)[0])] if trial.kl is not None else []

@@ -294,6 +294,7 @@ def test_a_target_ends_it_and_a_refusal_is_one_trial_s(space: Space, monkeypatch
     assert "label_smoothing: acts only in cdpo" in found[0].reason
     assert len(executed) == 1
     assert "trial 3 reached the target 0.01: no trial follows" in told(db, sweep)
+    assert (runs.get(db, sweep).step, runs.get(db, sweep).steps) == (3, 3)
 
 
 def test_trials_that_fail_for_no_fault_of_their_values_end_the_sweep(
@@ -306,6 +307,10 @@ def test_trials_that_fail_for_no_fault_of_their_values_end_the_sweep(
     assert ended.error is not None
     assert ended.error.startswith("3 trials in a row failed for the same reason, so others would too: the disk is full")
     assert len(executed) == 3
+    # Resumed it tries others: what was wrong may have been mended.
+    runs.requeue(space[1], sweep)
+    assert finish(space, sweep).state == "failed"
+    assert len(executed) == 6
 
 
 def test_win_rate_is_measured_by_an_evaluation_of_each_trial(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:

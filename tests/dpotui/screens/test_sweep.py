@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from core.engine import client
+from core.experiments.sweep_standing import standing
 from core.store import commands, runs, trials
 from core.workspace import templates
 from dpotui import sweep_lines
@@ -141,6 +142,8 @@ async def test_resuming_a_lost_trial_resumes_its_sweep(swept: Scene, monkeypatch
     monkeypatch.setattr(client, "ensure_engine", lambda workspace: None)
     for run in ("sweep-001", "dpo-008"):
         runs.update(swept.db, run, state="interrupted")
+    of = standing(swept.db, runs.get(swept.db, "sweep-001"))
+    assert ("○ interrupted  ", "warn") in [span for line in sweep_lines.table(of, 78, 9) for span in line]
     async with scene.bench(swept.workspace, alive=False).run_test(size=NARROW) as pilot:
         app = await scene.settled(pilot)
         await app.open_stage(5)
@@ -182,8 +185,6 @@ async def test_a_sweep_is_started_from_stage_5(swept: Scene, monkeypatch: pytest
 
 def test_lines_hold_in_any_room(swept: Scene) -> None:
     from rich.cells import cell_len
-
-    from core.experiments.sweep_standing import standing
 
     of = standing(swept.db, runs.get(swept.db, "sweep-001"))
     for width in (24, 40, 78, 150):
