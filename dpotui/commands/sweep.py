@@ -108,6 +108,85 @@ def plan_lines(plan: Plan) -> list[str]:
         becomes = f" = {parameter['becomes']}" if parameter["becomes"] else ""
         draws = ", ".join(_said(value) for value in parameter["draws"][:3])
         constant = parameter["distribution"] == "constant"
+        rows.append((parameter["name"], f"{parameter['key']}{becomes}", parameter["words"], "" if constant else draws))
+    lines += _columns(("parameter", "sets", "drawn from", "such as"), rows)
+    low, high = plan.steps
+    steps = f"{low}" if low == high else f"{low} to {high}"
+    amount = f"a trial takes {steps} steps"
+    if plan.pairs is not None:
+        few, many = plan.pairs
+        amount += f" of together {few:,} pairs" if few == many else f" of together {few:,} to {many:,} pairs"
+        amount += f"; all of them at most {many * plan.config.trials:,} pairs"
+    lines.append(amount)
+    if plan.config.evaluate is not None:
+        lines.append(f"after each trial an evaluation measures {', '.join(plan.config.evaluate.parts)}")
+    return [*lines, *(f"note: {note}" for note in plan.notes)]
+
+
+def _said(value: Any) -> str:
+    from core.config.sweep_distributions import said
+
+    return said(value)
+
+
+def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    ]
+
+
+def _sweep(db: Database, run_id: str | None) -> Run:
+    """That sweep, or the newest one.
+
+    Raises:
+        UserError: there is none.
+    """
+    if run_id is None:
+        found = runs.listing(db, kind="sweep", limit=1)
+        if not found:
+            raise UserError("there is no sweep yet: 'dpotui sweep --config FILE' starts one")
+        return found[0]
+    run = runs.get(db, run_id)
+    if run.kind != "sweep" and run.part_of is not None:
+        run = runs.get(db, run.part_of)
+    if run.kind != "sweep":
+        raise UserError(f"{run_id} is a run of kind {run.kind}, not a sweep: 'dpotui runs show {run_id}'")
+    return run
+
+
+@command.command("show")
+@click.argument("run_id", metavar="[RUN]", required=False)
+@_JSON
+@_FOLDER
+def show(run_id: str | None, as_json: bool, folder: Path) -> None:
+    """How a sweep stands, the newest one by default: its trials, the best, and which parameters matter."""
+    from core.experiments.sweep_standing import as_document, standing
+
+    workspace = workspace_of(None, folder)
+    db = open_store(workspace.database)
+    reap(workspace, db)
+    found = standing(db, _sweep(db, run_id))
+    if as_json:
+        click.echo(json.dumps(as_document(found), indent=2, ensure_ascii=True))
+        return
+    for line in standing_lines(found):
+        click.echo(printable(line))
+
+
+def standing_lines(of: Standing) -> list[str]:
+    """A sweep as a person reads it."""
+    from core.experiments.sweep_standing import seconds
+
+    run, best = of.sweep, of.best
+    lines = [f"{run.id} {run.state}, {run.step} of {run.steps} trials: {of.metric.goal} {of.measure.asked}"]
+    rows = []
+    for trial in of.ranked():
+        mark = "*" if best is not None and trial.number == best.number else ""
+        kl = "" if trial.kl is None else f"{trial.kl:.4g}{'' if of.within(trial) else ' beyond'}"
+        took = seconds(trial)
+        values = ", ".join(f"{name} {_said(value)}" for name, value in trial.parameters.items())
+        of_trial = of.runs.get(trial.number)
         measured = "" if trial.value is None else f"{trial.value:.4g}{of.measure.unit}"
         rows.append((
             f"{mark}{trial.number}", of.state(trial), measured, kl, "" if took is None else f"{took:.0f} s",
