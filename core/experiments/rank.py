@@ -7,6 +7,7 @@ with it, and end when the training is over. The job comes over the line to the e
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -17,8 +18,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+import psutil
 
 from core import blas as blas  # before mlx.core
 from core import environment, hardware
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 GRACE = 2.0
 # What no broken connection ends is ended after this, without a checkpoint.
 STUCK = 60.0
+_ASIDE = "dpotui-rank-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ class Loss:
         self.words = words
         self._heard.set()
         if self._rank:
-            os._exit(4)  # it has nothing to save
+            leave(4)  # it has nothing to save
         if self.ending.wait(GRACE):
             return
         if self.sockets is not None:
@@ -129,13 +134,31 @@ class Loss:
                 f"{words}; rank 0 could not be freed from waiting for it: what came after its last checkpoint is lost"
             )
             self.link.end(end="failed", error=error, hint=AGAIN)
-            os._exit(5)
+            leave(5)
 
     def why(self) -> str | None:
         """What is known of a rank that is lost; a moment after the ring has broken, word of it comes."""
         self.ending.set()
         self._heard.wait(GRACE)
         return self.words
+
+
+def leave(status: int) -> None:
+    """End this process now, from any thread, whatever it waits for."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_ASIDE}{os.getpid()}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def clear_left() -> None:
+    """Remove the folders of ranks that were killed: what the frozen trunk gave may be large."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_ASIDE}*-*"):
+        with suppress(ValueError, ProcessLookupError, PermissionError):
+            pid = int(folder.name.removeprefix(_ASIDE).split("-")[0])
+            if not psutil.pid_exists(pid) and folder.stat().st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
@@ -145,7 +168,8 @@ def main() -> None:
     addresses, port, token = os.environ["DPOTUI_RANKS"].split()
     loss, leaving = Loss(rank), threading.Event()
     about = {"host": socket.gethostname(), "pid": os.getpid(), **hardware.provenance(), "dpotui": _version()}
-    link = Link(addresses.split(","), int(port), {"rank": rank, "token": token, "about": about}, loss.hear, leaving.set)
+    hello = {"rank": rank, "token": token, "about": about}
+    link = Link(addresses.split(","), int(port), hello, loss.hear, leaving.set, partial(leave, 3))
     loss.link = link
     job: Message = link.wait()["job"]
     environment.set_variables(environment.environment_in(job["config"]))
@@ -156,9 +180,7 @@ def main() -> None:
         said = {"end": "failed", "error": f"rank {rank}: {type(error).__name__}: {error}", "hint": AGAIN}
     link.end(**said)
     # mlx.launch ends the other ranks where one ends badly; rank 0 has told all there is.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    leave(0)
 
 
 def _train(rank: int, job: Message, link: Link, loss: Loss, leaving: threading.Event) -> Message:
@@ -224,7 +246,8 @@ def _other(workspace: Workspace, job: Message, leaving: threading.Event, ranks: 
     """A run like rank 0's in a folder that is gone afterwards; checkpoints and models are rank 0's to write."""
     from core.training.context import Context
 
-    with tempfile.TemporaryDirectory(prefix="dpotui-rank-") as folder, ExitStack() as stack:
+    clear_left()
+    with tempfile.TemporaryDirectory(prefix=f"{_ASIDE}{os.getpid()}-") as folder, ExitStack() as stack:
         aside = Path(folder)
         try:
             stack.enter_context(engine_lock(workspace.engine_lock, patience=0))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 import queue
 import secrets
 import socket
@@ -151,6 +150,7 @@ class Link:
         addresses: of the engine's machine, any of which may be reached from here.
         on_lost: called in the link's thread with what is known of a rank that is lost.
         on_leave: the engine leaves: checkpoint and end.
+        on_gone: the engine is gone, and nobody would record what is computed from here on.
     """
 
     def __init__(
@@ -160,9 +160,10 @@ class Link:
         hello: Message,
         on_lost: Callable[[str], None],
         on_leave: Callable[[], None],
+        on_gone: Callable[[], None],
     ) -> None:
         self._connection = _reach(addresses, port)
-        self._on_lost, self._on_leave = on_lost, on_leave
+        self._on_lost, self._on_leave, self._on_gone = on_lost, on_leave, on_gone
         self._answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._ended = False
@@ -201,8 +202,7 @@ class Link:
         except (OSError, ValueError):
             pass
         if not self._ended:
-            # Nobody would record what is computed from here on.
-            os._exit(3)
+            self._on_gone()
 
     def _beat(self) -> None:
         while not self._ended:

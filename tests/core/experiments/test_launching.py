@@ -114,7 +114,8 @@ def test_a_rank_is_killed_and_one_machine_goes_on(space: tuple[Workspace, Databa
 
     plain = submit(workspace, db, "dpo", config(training_max_steps=last))
     execute(workspace, db, plain.id, JOBS["dpo"], None)
-    assert furthest(weights(workspace, db, plain.id, last), weights(workspace, db, run, last)) < 3e-4  # a step of Adam is 1e-3 long
+    # A step of Adam is 1e-3 long.
+    assert furthest(weights(workspace, db, plain.id, last), weights(workspace, db, run, last)) < 3e-4
 
 
 RING = """

@@ -41,7 +41,7 @@ def test_ranks_join_are_told_and_heard(desk: Desk) -> None:
     left: list[bool] = []
     link = Link(
         ["127.0.0.1"], desk.port, {"rank": 0, "token": desk.token, "about": {"pid": 1}}, lambda words: None,
-        lambda: left.append(True),
+        lambda: left.append(True), lambda: None,
     )  # fmt: skip
     other = Rank(desk, 1)
     until(lambda: desk.complete)
