@@ -153,20 +153,17 @@ class Feeder:
 
     def _put(self, **changed: Any) -> None:
         before, self._one = self._one, replace(self._one, **changed)
-        if self._one.position.rows > self._best:
-            self._best, self._good = self._one.position.rows, time.monotonic()
         if self._one != before:
             self._one = tracked.put(self._db, self._one)
-            self._told(before)
-
-    def _told(self, before: Tracked) -> None:
-        if self._say is not None:
-            self._say(self._one)
-        if self._one.state == before.state:
-            return
-        if self._one.state == "sending" and (before.state == "starting" or self._warned):
-            self._log("info", f"tracker {self._one.words}")
+            if self._say is not None:
+                self._say(self._one)
+        further = self._one.position.rows > self._best
+        if further:
+            self._best, self._good = self._one.position.rows, time.monotonic()
+        # It works again when it has more than before; one that fails at the same row each time is warned of once.
+        if (before.state, self._one.state) == ("starting", "sending") or (further and self._warned):
             self._warned = False
+            self._log("info", f"tracker {self._one.words}")
 
     def _wait_after(self, error: str, seconds: float) -> None:
         self._put(state="waiting", error=error)

@@ -119,7 +119,7 @@ def test_a_tracker_that_never_works_is_given_up_and_can_be_told_later(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("WANDB_FAKE", behaviour)
     monkeypatch.setitem(messages.SECONDS, "close", 0.5)
-    monkeypatch.setattr(feeding, "AFTER", 0.2)
+    monkeypatch.setattr(feeding, "AFTER", 1.0)  # several tries
     found = Feeder(workspace, db, run, "wandb").feed()
     assert found.state == "failed"
     assert words in found.error
