@@ -45,8 +45,8 @@ _LAUNCH = (
 LOOK = 0.1
 # For all ranks to be there: Python and this program loaded, over ssh.
 START_SECONDS = 120.0
-# For rank 0 to write its checkpoint after a rank was lost, and for all to go after the run has ended.
-LOST_SECONDS = 600.0
+# For rank 0 to end its step and write its checkpoint after a rank was lost, and for all to go after the run has ended.
+LOST_SECONDS = 3600.0
 LEAVE_SECONDS = 15.0
 # Ports that ranks listen at are looked for here; below what systems give to connections that go out.
 _PORTS = (20_000, 30_000)

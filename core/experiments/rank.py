@@ -45,8 +45,9 @@ if TYPE_CHECKING:
 
 # After word of a lost rank a sum that still waits is broken off; it may just be ending by itself.
 GRACE = 2.0
-# What no broken connection ends is ended after this, without a checkpoint.
-STUCK = 60.0
+# Over a backend without connections to break, a rank 0 that still waits is ended after this, without a checkpoint. A step
+# that is being computed has time to end.
+STUCK = 600.0
 _ASIDE = "dpotui-rank-"
 
 
@@ -84,10 +85,14 @@ class Sockets:
         """The ring is closed."""
         self._own = _sockets() - self._before
 
-    def shut(self) -> None:
+    def shut(self) -> bool:
+        """Whether there were any."""
+        found = False
         for number in self._own or _sockets() - self._before:
             with suppress(OSError), socket.socket(fileno=os.dup(number)) as one:
                 one.shutdown(socket.SHUT_RDWR)
+                found = True
+        return found
 
 
 def _sockets() -> set[int]:
@@ -126,9 +131,9 @@ class Loss:
             leave(4)  # it has nothing to save
         if self.ending.wait(GRACE):
             return
-        if self.sockets is not None:
-            self.sockets.shut()
-        if not self.ending.wait(STUCK):
+        # The step that is being computed ends at its sum.
+        freed = self.sockets is not None and self.sockets.shut()
+        if not freed and not self.ending.wait(STUCK):
             assert self.link is not None
             error = (
                 f"{words}; rank 0 could not be freed from waiting for it: what came after its last checkpoint is lost"
