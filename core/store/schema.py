@@ -550,7 +550,6 @@ CREATE TABLE trials (
     ended       REAL,
     PRIMARY KEY (sweep, number)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX trials_by_run ON trials(run);
 
 CREATE TABLE importances (
     sweep     TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,

@@ -81,12 +81,6 @@ def of_sweep(db: Database, sweep: str) -> list[Trial]:
     return [_trial(row) for row in db.query("SELECT * FROM trials WHERE sweep = ? ORDER BY number", [sweep])]
 
 
-def of_run(db: Database, run: str) -> Trial | None:
-    """The trial that a run is."""
-    row = next(db.query("SELECT * FROM trials WHERE run = ?", [run]), None)
-    return None if row is None else _trial(row)
-
-
 def update(db: Database, trial: Trial, **columns: Any) -> Trial:
     """Set columns of a trial; what is no number or text is written as JSON."""
     values = [json.dumps(v) if isinstance(v, dict | list | tuple) else _text(v) for v in columns.values()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -18,13 +17,12 @@ from core.store import commands, open_store, runs
 from core.text import one_line, printable
 from core.workspace import Workspace
 from dpotui import say, sweep_lines
-from dpotui.roles import Span
 from dpotui.screens.dialogs import Ask, CardScreen, Confirm, Field
 from dpotui.screens.keys import keys_screen
 from dpotui.screens.modal import Modal
 from dpotui.widgets.card import BLANK, Entry
 from dpotui.widgets.footer import Keys
-from dpotui.widgets.lines import Lines
+from dpotui.widgets.sweep import SweepCharts, SweepHead, TrialTable
 from dpotui.widgets.table import Column, Row, Table
 
 if TYPE_CHECKING:
@@ -40,66 +38,6 @@ _VIEWS = ("trials", "charts")
 # Parameters that have a column of their own; enter shows all.
 _COLUMNS = 6
 _DEFAULT = "configs/dpo_config.yaml"
-
-
-class TrialTable(Table):
-    """Columns of a sweep: known only when it was read."""
-
-    def shape(self, columns: Sequence[Column]) -> None:
-        if tuple(columns) != self._columns:
-            self._columns = tuple(columns)
-            self.remake()
-
-
-class SweepCharts(Lines, can_focus=True):
-    """Best so far, importances and parallel coordinates, as high as there is room for."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False, id="results.up"),
-        Binding("down,j", "move(1)", "Down", show=False, id="results.down"),
-        Binding("pageup", "move(-10)", "Page up", show=False, id="results.page-up"),
-        Binding("pagedown", "move(10)", "Page down", show=False, id="results.page-down"),
-    ]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._of: Standing | None = None
-        self._chosen: int | None = None
-        self._made: list[list[Span]] = []
-
-    def fill(self, of: Standing, chosen: int | None) -> None:
-        self._of, self._chosen = of, chosen
-        self.show()
-
-    def _make(self) -> None:
-        width, height = self.size.width - 2, self.size.height
-        self._made = []
-        if self._of is not None and width > 20:
-            shares = sweep_lines.importances(self._of, width)
-            left = max(14, height - len(shares) - 7)
-            chart = max(5, left * 2 // 5)
-            self._made = [
-                [("best so far", "dim")],
-                *sweep_lines.best_so_far(self._of, width, chart),
-                [],
-                [("what made the difference (PED-ANOVA)", "dim")],
-                *shares,
-                [],
-                [(self._named(), "dim")],
-                *sweep_lines.parallel(self._of, width, max(9, left - chart), self._chosen),
-            ]
-        self.rows = len(self._made)
-        self.top = min(self.top, self.last_top)
-        super()._make()
-
-    def _named(self) -> str:
-        return "trials in parallel" + (f", trial {self._chosen} on top" if self._chosen is not None else "")
-
-    def action_move(self, by: int) -> None:
-        self.scroll_rows(self.top + by)
-
-    def row(self, y: int, width: int) -> Sequence[Span]:
-        return [(" ", ""), *self._made[y]] if y < len(self._made) else []
 
 
 class SweepScreen(Modal[str | None]):
@@ -378,24 +316,6 @@ class SweepScreen(Modal[str | None]):
         return promotion(self._of, chosen(self._of, number), self.workspace.path(name.strip() or _DEFAULT))
 
 
-class SweepHead(Lines):
-    """What is sought, how far it came, and the best."""
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._of: Standing | None = None
-
-    def fill(self, of: Standing) -> None:
-        self._of = of
-        self.show()
-
-    def row(self, y: int, width: int) -> Sequence[Span]:
-        if self._of is None:
-            return []
-        lines = sweep_lines.head(self._of, width)
-        return lines[y] if y < len(lines) else []
-
-
 def _pair(name: str, value: str) -> Entry:
     """Names here are longer than a card's labels."""
     return Entry("", f"{name:<28} {value}")
@@ -407,13 +327,9 @@ def _short(value: object) -> str:
 
 def open_trials(bench: Workbench, sweep: str, run: str | None = None) -> None:
     """Show the trials of a sweep; whoever opens one goes to its run."""
-    open_run: Callable[[str | None], None] = lambda chosen: _go(bench, chosen)  # noqa: E731
-    bench.push_screen(SweepScreen(sweep, run), open_run)
 
+    def opened(chosen: str | None) -> None:
+        if chosen is not None:
+            bench.call_later(bench.open_run, chosen)
 
-def _go(bench: Workbench, run: str | None) -> None:
-    if run is not None:
-        bench.call_later(bench.open_run, run)
-
-
-__all__ = ["SweepScreen", "open_trials"]
+    bench.push_screen(SweepScreen(sweep, run), opened)

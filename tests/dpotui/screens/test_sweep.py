@@ -14,7 +14,8 @@ from core.store import commands, runs, trials
 from core.workspace import templates
 from dpotui import sweep_lines
 from dpotui.app import Workbench
-from dpotui.screens.sweep import SweepScreen, TrialTable
+from dpotui.screens.sweep import SweepScreen
+from dpotui.widgets.sweep import TrialTable
 from tests.dpotui import scene, sweeps
 from tests.dpotui.screens.conftest import Scene
 
