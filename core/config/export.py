@@ -16,9 +16,12 @@ Type = Literal["float32", "bfloat16", "float16"]
 class ExportConfig(Section):
     """Made from the options of a command or a dialog; there is no file of it."""
 
+    what: Text = Field(description="What was asked for: a run, or a folder.")
     model: Text = Field(description="The folder that is handed over: a model, or an adapter.")
     run: Text | None = Field(default=None, description="The run that wrote it.")
-    checkpoint: Whole | None = Field(default=None, description="The step of the checkpoint, where it is one.", ge=0)
+    checkpoint: Whole | None = Field(
+        default=None, description="The step of the run's checkpoint that was asked for.", ge=0
+    )
     adapter: Text | None = Field(default=None, description="The folder of its adapter, for the PEFT form.")
     output: Text = Field(description="The folder to write.")
     replace: bool = Field(default=False, description="Take the place of an earlier export in that folder.")
@@ -36,9 +39,6 @@ class ExportConfig(Section):
     max_prompt_length: Whole | None = Field(default=None, description="Prompts are cut to this from the left.", ge=1)
     max_response_length: Whole | None = Field(default=None, description="Responses are cut to this.", ge=1)
     trust_remote_code: bool = Field(default=False, description="Run code that lies in the model's folder.")
-
-    def reads(self) -> dict[str, str]:
-        return {"model": self.model, "pairs_file": self.pairs} | ({"adapter": self.adapter} if self.adapter else {})
 
     def conflicts(self) -> list[tuple[str, str]]:
         if self.quantize and self.dtype == "float32":

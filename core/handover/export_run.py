@@ -46,10 +46,9 @@ def run(context: Context) -> None:
     subject = _subject(context, config)
     here = plan(Compute())
     use_device(ComputePlan(here.device, "float32", False))
-    reads = [subject.name, *([config.adapter] if config.adapter else []), config.pairs]
-    if (base := base_of(subject.folder)) is not None:
-        reads.append(str(base))
-    inputs = context.reads(*reads)
+    folders = [subject.folder, *([context.workspace.path(config.adapter)] if config.adapter else [])]
+    bases = [str(base) for folder in folders if (base := base_of(folder)) is not None]
+    inputs = context.reads(*map(str, folders), *bases, config.pairs)
     target = _claim(context, config)
     try:
         with whole_folder(target) as part:
@@ -66,12 +65,17 @@ def steps_of(config: ExportConfig) -> int:
 
 
 def _subject(context: Context, config: ExportConfig) -> Subject:
-    """As it is now: between asking and starting its files may have changed."""
-    if config.run is None:
-        return find(context.workspace, context.db, config.model)
-    found = find(context.workspace, context.db, config.run, config.checkpoint)
-    # A folder that was named may be a copy or a checkpoint of what the run handed over.
-    return found if found.name == config.model else find(context.workspace, context.db, config.model)
+    """As it is now.
+
+    Raises:
+        UserError: between asking and starting another model took its place.
+    """
+    found = find(context.workspace, context.db, config.what, config.checkpoint)
+    if found.name != config.model:
+        raise UserError(
+            f"{printable(config.what)} is {printable(found.name)} now, not {printable(config.model)}: ask again"
+        )
+    return found
 
 
 def _claim(context: Context, config: ExportConfig) -> Path:
@@ -80,7 +84,9 @@ def _claim(context: Context, config: ExportConfig) -> Path:
     if config.replace or context.run.output_dir is not None:
         target = context.workspace.path(context.run.output_dir or config.output)
         recover(target)
-        refuse_place(target, printable(config.output), config.replace)
+        # Of a run that ended between the last file and its record, what lies there is its own.
+        own = inventory.is_export(target, context.run.id)
+        refuse_place(target, printable(config.output), config.replace or own)
         runs.update(context.db, context.run.id, output_dir=context.workspace.relative(target))
         context.run = runs.get(context.db, context.run.id)
         return target

@@ -24,13 +24,13 @@ def write(folder: Path, facts: dict[str, Any]) -> None:
     (folder / SUMS).write_text("".join(lines), "utf-8")
 
 
-def is_export(folder: Path) -> bool:
-    """Whether a folder holds what an export wrote."""
+def is_export(folder: Path, run: str | None = None) -> bool:
+    """Whether a folder holds what an export wrote; where one is named, this very run."""
     try:
         found = json.loads((folder / RECORD).read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and found.get("kind") == _KIND
+    return isinstance(found, dict) and found.get("kind") == _KIND and run in (None, found.get("run"))
 
 
 def _names(folder: Path) -> list[str]:

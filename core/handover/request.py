@@ -50,9 +50,10 @@ def plan(workspace: Workspace, db: Database, wish: Wish) -> ExportConfig:
     _refuse_forms(subject, wish)
     run = subject.run
     values: dict[str, Any] = {
+        "what": wish.what,
         "model": subject.name,
         "run": run.id if run else None,
-        "checkpoint": subject.checkpoint,
+        "checkpoint": wish.checkpoint,
         "adapter": workspace.relative(subject.adapter) if wish.peft and subject.adapter else None,
         "output": _output(workspace, subject, wish),
         "replace": wish.output is not None and wish.force,
@@ -77,7 +78,8 @@ def submit(workspace: Workspace, db: Database, wish: Wish) -> Run:
         UserError: as `plan`.
     """
     config = plan(workspace, db, wish)
-    return runs.create(db, "export", config=config.model_dump(mode="json"), name=f"export of {wish.what}")
+    name = f"export of {config.run or config.model}"
+    return runs.create(db, "export", config=config.model_dump(mode="json"), name=name)
 
 
 def _refuse_forms(subject: Subject, wish: Wish) -> None:

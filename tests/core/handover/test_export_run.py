@@ -247,6 +247,9 @@ def test_a_stop_leaves_nothing_and_resume_does_it(trained: Trained) -> None:
     assert not [path for path in space.outputs.iterdir() if "stopped" in path.name]
     execute(space, db, run.id, export_run.run, None)
     assert (space.outputs / "stopped" / "export.json").is_file()
+    # It ended before it was recorded, and goes on: what lies there is its own.
+    execute(space, db, run.id, export_run.run, None)
+    assert json.loads((space.outputs / "stopped" / "export.json").read_text())["run"] == run.id
 
 
 def test_the_engine_knows_the_kind() -> None:
