@@ -71,6 +71,7 @@ def plan_sweep(
     base: Path | None = None,
     overrides: Sequence[str] = (),
     trials: int | None = None,
+    ready: bool = True,
 ) -> Plan:
     """Read a sweep file and the configuration of its trials.
 
@@ -78,6 +79,7 @@ def plan_sweep(
         base: dpo_config.yaml of every trial; default: the workspace's.
         overrides: keys that every trial has otherwise, as `--set` takes them.
         trials: how many at most; without it `run_cap`, else 12, and of a grid all.
+        ready: also look for what the evaluation after each trial needs; without it such a plan cannot be started.
 
     Raises:
         UserError: all that no trial could do, a line each.
@@ -100,7 +102,7 @@ def plan_sweep(
     if wrong:
         lines = [f"{file.where(at)}: {'.'.join(map(str, at))}: {why}" for at, why in sorted(wrong, key=_line(file))]
         raise UserError("\n".join(one_line(line, 600) for line in lines))
-    evaluate = _evaluation(workspace, found)
+    evaluate = _evaluation(workspace, found) if ready else None
     count = _count(file, trials)
     if file.metric is None:
         notes.append(f"no metric is named: trials are compared by {MARGINS.name}, by which DPO picks its checkpoints")

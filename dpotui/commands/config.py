@@ -269,7 +269,7 @@ def check(files: tuple[Path, ...], kind: str | None, as_json: bool) -> None:
         if known is None and is_sweep(path) and path.exists():
             known = "sweep"
             try:
-                plan_sweep(open_workspace(path.absolute().parent), path)
+                plan_sweep(open_workspace(path.absolute().parent), path, ready=False)
             except UserError as error:
                 errors = str(error).splitlines()
         elif known is None:

@@ -214,7 +214,7 @@ class ConfigPanes(ModeScreen):
                     from core.experiments.sweep_plan import plan_sweep
 
                     try:
-                        plan_sweep(self.bench.workspace, path)
+                        plan_sweep(self.bench.workspace, path, ready=False)
                     except UserError as error:
                         self._broken[path] = str(error)
             else:

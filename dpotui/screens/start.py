@@ -38,7 +38,7 @@ _HINTS: dict[ConfigKind, str] = {
     "generate": "such as generation.temperature=0.7 model.base_model=models/mine",
     "judge": "such as data.output_file=data/judged.jsonl",
     "eval": "such as model.final=outputs/dpo-002 evaluation.seed=7",
-    "sweep": "of every trial, such as training.max_steps=40 training.eval_steps=10",
+    "sweep": "such as training.max_steps=40 training.warmup_steps=4",
     "iterate": "such as iteration.max_iterations=5 decision.by=rule",
 }
 

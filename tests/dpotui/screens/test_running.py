@@ -116,7 +116,7 @@ async def test_another_kind_brings_its_configuration(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
         await app.open_stage(5)
-        await pilot.press("g", *["ctrl+t"] * 3)  # past evaluation and the measuring of batch sizes
+        await pilot.press("g", *["ctrl+t"] * 5)  # past sweep, iterations, evaluation and measuring
         field = app.screen.query_one("#config", Input)
         assert (app.screen.query_one(".box").border_title, field.value) == (
             "Start: SFT training",
@@ -146,4 +146,6 @@ def test_keys_that_are_proposed_are_keys_of_that_configuration(action: Action, t
     proposed = _HINTS[action.model].removeprefix("such as ").split()
     assert proposed
     overrides = [*action.overrides.split(), *proposed]
-    load_config(workspace.path(action.config), RUN_CONFIGS[action.model], overrides)
+    # Those of a sweep are of its trials.
+    kind, config = ("dpo", "configs/dpo_config.yaml") if action.kind == "sweep" else (action.model, action.config)
+    load_config(workspace.path(config), RUN_CONFIGS[kind], overrides)
