@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 # After word of a lost rank a sum that still waits is broken off; it may just be ending by itself.
 GRACE = 2.0
-# Over a backend without connections to break, a rank 0 that still waits is ended after this, without a checkpoint. A step
-# that is being computed has time to end.
+# Over a backend without connections to break, a rank 0 that still waits is ended after this, without a checkpoint. A
+# step that is being computed has time to end.
 STUCK = 600.0
 _ASIDE = "dpotui-rank-"
 

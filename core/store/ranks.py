@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
@@ -107,6 +107,21 @@ def balance(parts: Sequence[Part]) -> Balance | None:
     rates = [part.rate for part in found]
     better = tuple(rate / sum(rates) for rate in rates) if all(rate > 0 for rate in rates) else None
     return Balance(found, imbalance, better)
+
+
+def newest(db: Database, run: str, steps: int = 20) -> Balance | None:
+    """What the newest reports of a run come to."""
+    return balance(latest(of_run(db, run), steps))
+
+
+def as_json(found: Balance | None) -> dict[str, Any] | None:
+    """For programs: each rank's part, the imbalance, and the shares that would balance it."""
+    if found is None:
+        return None
+    parts = [{**part._asdict(), "pairs_per_second": part.rate} for part in found.ranks]
+    for part in parts:
+        del part["run"], part["time"]
+    return {"parts": parts, "imbalance": found.imbalance, "balanced_shares": found.better}
 
 
 def shares_words(shares: Sequence[float]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from core.store import Database, artifacts, commands, engines, facts, metrics, notes, run_changes, runs, tracked
+from core.store import Database, artifacts, commands, engines, facts, metrics, notes, ranks, run_changes, runs, tracked
 from core.store.facts import Fact
 from core.store.runs import Run
 from core.text import one_line, printable
@@ -89,6 +89,7 @@ def whole(db: Database, run: Run) -> dict[str, Any]:
             {"tracker": t.tracker, "state": t.state, "place": t.place, "rows": t.position.rows, "error": t.error}
             for t in tracked.of_run(db, run.id)
         ],
+        "ranks": ranks.as_json(ranks.newest(db, run.id)),
         "commands": [
             {"verb": c.verb, "who": c.who, "time": c.time, "obeyed": c.obeyed, "answer": c.answer}
             for c in reversed(commands.of_run(db, run.id))
@@ -151,6 +152,14 @@ def _card(db: Database, run: Run) -> Iterator[str]:
         [
             (artifact.kind, f"{artifact.bytes:,} bytes", artifact.sha256[:12], printable(artifact.path))
             for artifact in artifacts.of_run(db, run.id)
+        ],
+    )
+    spread = ranks.newest(db, run.id)
+    yield from table(
+        "ranks                  share, pairs a second, seconds computing and waiting",
+        [
+            (one_line(one.host, 40), *(f"{value:.3g}" for value in (one.share, one.rate, one.computing, one.waiting)))
+            for one in (spread.ranks if spread is not None else ())
         ],
     )
     yield from table("trackers", [(printable(one.words),) for one in tracked.of_run(db, run.id)])

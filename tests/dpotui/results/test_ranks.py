@@ -64,6 +64,9 @@ def test_who_is_waited_for_and_what_would_balance(run) -> None:
         lines = shown(block, width)
         assert max(map(cell_len, lines)) <= width or width == 40
         assert not any(ord(letter) < 32 or letter == "\u202e" for line in lines for letter in line)
+    told = ranks.as_json(ranks.newest(db, spread.id))
+    assert told is not None and told["balanced_shares"] == pytest.approx((6.5 / 15.25, 8.75 / 15.25))
+    assert [part["pairs_per_second"] for part in told["parts"]] == pytest.approx([6.5, 8.75])
     lines = shown(block, 80)
     assert lines[1].split()[:2] == ["0", "studio.local"] and lines[1].endswith("the others wait for it")
     assert "65.0%" in lines[1] and " 6.5" in lines[1]
@@ -86,7 +89,7 @@ def test_a_rank_that_took_nothing(run) -> None:
         part._replace(pairs=0.0, computing=0.0) if part.rank else part for part in parts(spread.id, 2, (1.0, 1.0))
     ]
     ranks.record(db, nothing)
-    found = ranks.balance(ranks.of_run(db, spread.id))
+    found = ranks.newest(db, spread.id)
     assert found is not None and found.better is None and "took no pairs" in advise(found)
     assert imbalances(nothing) == [1.0]
 
