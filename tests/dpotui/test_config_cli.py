@@ -147,7 +147,7 @@ def _values(kind: str) -> dict[str, Any]:
 def test_check_says_every_error_and_fails(workspace: Workspace) -> None:
     result = run("check")
     assert result.exit_code == 0
-    assert result.stdout.count("no errors") == len(RUN_CONFIGS)
+    assert result.stdout.count("no errors") == len(RUN_CONFIGS) + 1  # and the sweep file
     bad = workspace.configs / "dpo_bad.yaml"
     bad.write_text((workspace.configs / "dpo_config.yaml").read_text().replace("beta: 0.1 ", "beta: x "))
     result = run("check")
