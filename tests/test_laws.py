@@ -17,7 +17,10 @@ ROOT = Path(__file__).parent.parent
 HEAVY = ("mlx", "mlx_lm", "transformers", "tokenizers", "safetensors", "numpy", "huggingface_hub")
 
 # Packages and modules of core that compute.
-USES_MLX = ("core.data.batches", "core.models", "core.training", "core.generation", "core.evaluation")
+USES_MLX = (
+    "core.data.batches", "core.models", "core.training", "core.generation", "core.evaluation",
+    *(f"core.handover.{name}" for name in ("export_run", "gguf", "mlx_folder", "peft", "room", "scoring")),
+)  # fmt: skip
 # Inside a function: the engine's thread, and what `doctor --full` measures in a child process.
 USES_MLX_LAZILY = ("core.engine.host", "core.hardware")
 
@@ -34,6 +37,7 @@ LIGHT = (
     "core.data.lengths",
     "core.model_folder",
     "core.training.forecast",
+    "core.handover.request",
     "core.demo",
     "core.engine.client",
     "core.hardware",
