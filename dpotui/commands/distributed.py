@@ -37,7 +37,8 @@ def chosen(workspace: Workspace, hosts: str | None, backend: str | None, shares:
     found = []
     if hosts is not None:
         # A file that is named from where the person stands; a workspace names its own from its top.
-        path = workspace.relative(Path(hosts).resolve()) if hosts != NONE and Path(hosts).is_file() else hosts
+        stands = hosts != NONE and Path(hosts).is_file()
+        path = workspace.relative(Path(hosts).resolve()) if stands else hosts
         found = [f"compute.distributed.hosts={json.dumps(None if hosts == NONE else path)}"]
     if backend is not None:
         found.append(f"compute.distributed.backend={backend}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from core.workspace import Workspace
-from dpotui.commands.distributed import NONE, chosen
+from dpotui.commands.distributed import chosen
 
 
 def hosts_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,5 +20,4 @@ def hosts_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def over_hosts(workspace: Workspace, hosts: str | None, shares: str | None) -> tuple[str, ...]:
     """Those options as overrides of a configuration, whose paths are meant from the workspace."""
-    named = hosts if hosts in (None, NONE) else workspace.relative(Path(hosts).expanduser().absolute())
-    return tuple(chosen(named, None, shares))
+    return tuple(chosen(workspace, hosts, None, shares))
