@@ -48,8 +48,9 @@ def judge(context: Context) -> None:
 
 def evaluate(context: Context) -> None:
     from core.evaluation import evaluate_run
+    from core.experiments import spread_evaluate
 
-    evaluate_run.run(context)
+    evaluate_run.run(context, {**evaluate_run.PARTS, "benchmarks": spread_evaluate.benchmarks})
 
 
 def iterate(context: Context) -> None:

@@ -69,20 +69,33 @@ def _unharnessed(session: Session, names: list[str]) -> list[str]:
 
 
 def _measure(session: Session, name: str, benchmark: Benchmark, own: Own | None, share: tuple[int, int]) -> Measured:
-    loaded = session.model()
-    answers = session.folder / items.FOLDER / f"{name}.answers.jsonl"
-    # What an answer depends on beside the question: a run that goes on with another model asks anew.
+    with kept_answers(session, name, kept_of(session, benchmark)) as kept:
+        return answer(session, name, benchmark, own, share, kept)
+
+
+def kept_of(session: Session, benchmark: Benchmark) -> str:
+    """What an answer depends on beside the question: a run that goes on with another model asks anew."""
     of = [_inputs(session, benchmark, files=False), session.config.subject_model, str(session.dtype)]
+    return json.dumps([*of, session.config.evaluation.batch_size], sort_keys=True)
+
+
+def kept_answers(session: Session, name: str, of: str) -> Kept:
+    """The file of the answers to a benchmark's questions."""
+    return Kept(session.folder / items.FOLDER / f"{name}.answers.jsonl", of)
+
+
+def answer(
+    session: Session, name: str, benchmark: Benchmark, own: Own | None, share: tuple[int, int], kept: Kept
+) -> Measured:
+    """Ask what is not in `kept` yet, and tell what of it is right."""
+    loaded = session.model()
     size = session.config.evaluation.batch_size
-    with Kept(answers, json.dumps([*of, size], sort_keys=True)) as kept:
-        answerer = Answerer(loaded, kept, batch_size=size, between=session.between, answered=session.advance)
-        if answerer.why_not_shared:
-            session.context.log(
-                f"{name}: every question is run whole: {one_line(answerer.why_not_shared, 200)}", "debug"
-            )
-        if own is not None:
-            return own_benchmarks.run(session, own, answerer, share)
-        return harness.run(session, name, benchmark, answerer, share=share)
+    answerer = Answerer(loaded, kept, batch_size=size, between=session.between, answered=session.advance)
+    if answerer.why_not_shared:
+        session.context.log(f"{name}: every question is run whole: {one_line(answerer.why_not_shared, 200)}", "debug")
+    if own is not None:
+        return own_benchmarks.run(session, own, answerer, share)
+    return harness.run(session, name, benchmark, answerer, share=share)
 
 
 def _inputs(session: Session, benchmark: Benchmark, files: bool = True) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from core.config import EvalConfig, plan
 from core.errors import UserError
@@ -50,7 +50,8 @@ def _refuse(session: Session) -> None:
         win_rate_judging.refuse(session, judge)
 
 
-def run(context: Context) -> None:
+def run(context: Context, parts: Mapping[str, Callable[[Session], None]] = PARTS) -> None:
+    """`parts`: what does each of them."""
     config = EvalConfig.model_validate(context.run.config)
     # One configuration serves both subjects; their files do not get into each other's way.
     beside = "-baseline" if config.evaluation.subject == "baseline" else ""
@@ -67,7 +68,7 @@ def run(context: Context) -> None:
             if session.finished(part):
                 context.log(f"{part}: done before")
                 continue
-            PARTS[part](session)
+            parts[part](session)
             session.finish(part)
         context.progress(STEPS * len(config.parts), STEPS * len(config.parts), "")
     finally:

@@ -10,14 +10,13 @@ from typing import Any
 
 from core.config import GenerateConfig
 from core.data.prompts import Prompt
-from core.experiments.spread_shares import Spread, hosts_for
+from core.experiments.spread_shares import Obeying, Spread, hosts_for
 from core.generation import generate_run
 from core.generation.candidates_part import Answer, Part
 from core.generation.candidates_plan import Pass
 from core.generation.generate_run import Answerer
 from core.text import printable
 from core.training.context import Context
-from core.training.obeying import obey
 
 # Seconds between reports of progress.
 _EVERY = 1.0
@@ -130,7 +129,7 @@ class _Report:
         self._first = part.done(one.number)
         self._tokens = part.counts["tokens"]
         self._began = self._said = time.monotonic()
-        self._paused = 0.0
+        self._obeying = Obeying(context, lambda: f"{part.counts['responses']} responses are kept")
 
     def between(self) -> bool:
         """Obey, and report when it is time; True where the run is paused from now on.
@@ -138,23 +137,14 @@ class _Report:
         Raises:
             Stopped: a person asked for it, or the engine is leaving.
         """
-        if any(command.verb == "pause" for command in self._context.control.pending()):
-            if not self._waiting:
-                self._waiting = True
-                return True  # the workers are told first
-            self._paused += obey(self._context, self._kept)
-            self._waiting = False
-            return False
-        obey(self._context, self._kept)
-        if time.monotonic() - self._said >= _EVERY:
+        pauses = self._obeying()
+        if not pauses and time.monotonic() - self._said >= _EVERY:
             self._say()
-        return False
-
-    _waiting = False
+        return pauses
 
     def end(self) -> None:
         self._say()
-        seconds = max(time.monotonic() - self._began - self._paused, 1e-9)
+        seconds = max(time.monotonic() - self._began - self._obeying.paused, 1e-9)
         tokens = self._part.counts["tokens"] - self._tokens
         shares = ", ".join(f"{worker.name} {worker.answered}" for worker in self._spread.workers.values())
         self._context.log(
@@ -164,7 +154,7 @@ class _Report:
 
     def _say(self) -> None:
         self._said = time.monotonic()
-        seconds = max(self._said - self._began - self._paused, 1e-9)
+        seconds = max(self._said - self._began - self._obeying.paused, 1e-9)
         speed = (self._part.counts["tokens"] - self._tokens) / seconds
         done = self._part.done(self._pass.number)
         words = f"generating on {len(self._spread.workers)} hosts: {speed:.0f} tokens/s"
@@ -178,6 +168,3 @@ class _Report:
             step,
             {"tokens_per_second": speed, "responses": responses, "response_tokens": float(self._part.counts["tokens"])},
         )
-
-    def _kept(self) -> str:
-        return f"{self._part.counts['responses']} responses are kept"

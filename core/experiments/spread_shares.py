@@ -27,6 +27,8 @@ from core.hardware import versions
 from core.model_folder import find_folder
 from core.store import Database, files
 from core.text import one_line
+from core.training.context import Context
+from core.training.obeying import obey
 from core.workspace import Workspace
 
 WORKER = "core.experiments.spread_worker"
@@ -300,3 +302,28 @@ class Spread:
         with suppress(queue.Empty):
             while True:
                 self._coming.get_nowait()
+
+
+class Obeying:
+    """Commands for a run over hosts; called often. True: the run is paused from now on, and the workers are to know.
+
+    Attributes:
+        paused: seconds so far.
+    """
+
+    def __init__(self, context: Context, kept: Callable[[], str]) -> None:
+        self._context, self._kept = context, kept
+        self._told = False
+        self.paused = 0.0
+
+    def __call__(self) -> bool:
+        """Raises:
+        Stopped: a person asked for it, or the engine is leaving.
+        """
+        wanted = any(command.verb == "pause" for command in self._context.control.pending())
+        if wanted and not self._told:
+            self._told = True
+            return True  # the workers first: this thread waits from the next call on
+        self.paused += obey(self._context, self._kept)
+        self._told = False
+        return False

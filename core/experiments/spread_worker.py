@@ -11,6 +11,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from core.workspace import Workspace
 BEAT = 2.0
 
 Message = dict[str, Any]
+# What does items of a task: it says an answer to each, calls between where it may wait, and notes the rest.
+Work = Callable[
+    [Workspace, Message, Message, Callable[[str, Message], None], Callable[[], None], Callable[..., None]], None
+]
 
 
 class Desk:
@@ -86,10 +91,13 @@ def _work(workspace: Workspace, message: Message, desk: Desk) -> None:
     task = message["task"]
     # Before MLX is loaded, which reads them once.
     environment.set_variables(environment.environment_in(task["config"]))
-    if task["kind"] != "generate":
+    answer: Work
+    if task["kind"] == "generate":
+        from core.experiments.spread_candidates import answer
+    elif task["kind"] == "evaluate":
+        from core.experiments.spread_benchmarks import answer
+    else:
         raise UserError(f"'{task['kind']}' is no work that this dpotui knows: install the same on all hosts")
-    from core.experiments.spread_candidates import answer
-
     answer(workspace, task, message, lambda name, said: desk.say(sealed(name, said)), desk.between, desk.say)
     desk.say({"done": len(message["items"])})
 

@@ -14,6 +14,7 @@ from core.store import Database, open_store, runs
 from core.text import printable
 from core.workspace import Workspace
 from dpotui.commands.launch import launch, launch_options, refuse_both, requeue, start_time, workspace_of
+from dpotui.commands.spread import hosts_options, over_hosts
 
 
 @click.command("evaluate")
@@ -23,6 +24,7 @@ from dpotui.commands.launch import launch, launch_options, refuse_both, requeue,
 @click.option("--baseline", is_flag=True, help="Measure the model that DPO starts from, not the final one.")
 @click.option("--only", "parts", multiple=True, metavar="PART", help="Only this part; may be given several times.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: evaluation.seed=7")
+@hosts_options
 @click.option("--resume", metavar="RUN", help="Go on with a stopped, failed or interrupted run.")
 @click.option("--recount", metavar="RUN", help="Count the votes of people on the answers of an evaluation, and leave.")
 @click.option(
@@ -34,6 +36,8 @@ def command(
     baseline: bool,
     parts: tuple[str, ...],
     overrides: tuple[str, ...],
+    hosts: str | None,
+    shares: str | None,
     resume: str | None,
     recount: str | None,
     sandbox: bool,
@@ -59,7 +63,7 @@ def command(
         _recount(workspace, db, recount, as_json)
         return
     reap(workspace, db)
-    given = list(overrides)
+    given = [*overrides, *over_hosts(workspace, hosts, shares)]
     if baseline:
         given.append("evaluation.subject=baseline")
     if parts:
