@@ -150,7 +150,7 @@ def read_hosts(path: Path) -> Hosts:
     except OSError as error:
         raise UserError(
             f"{source} cannot be read ({error.strerror or error}): write one with 'mlx.distributed_config --hosts"
-            " mac1,mac2 --output hosts.json'"
+            " mac1,mac2 --output-hostfile hosts.json'"
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{source} is not UTF-8 text: write it as JSON") from error
