@@ -27,7 +27,9 @@ from dpotui.commands.runs.common import json_option, opened, print_json, workspa
 @click.argument("run_ids", metavar="[RUN...]", nargs=-1)
 @click.option("--to", "trackers", type=click.Choice(TRACKERS), multiple=True, help="Where to; may be given again.")
 @click.option("--project", help="Project of W&B, experiment of MLflow (default: wandb_project, else dpotui).")
-@click.option("--offline", is_flag=True, help="W&B: write a folder that 'wandb sync' sends.")
+@click.option(
+    "--offline/--online", default=None, help="W&B: write a folder that 'wandb sync' sends (default: wandb_mode)."
+)
 @click.option("--uri", help="MLflow: a server or database (default: MLFLOW_TRACKING_URI, else outputs/mlflow).")
 @click.option("--dir", "folder_of_events", metavar="DIR", help="TensorBoard: default outputs/tensorboard.")
 @click.option("--anew", is_flag=True, help="Send all of it once more, as another run there.")
@@ -38,7 +40,7 @@ def command(
     run_ids: tuple[str, ...],
     trackers: tuple[str, ...],
     project: str | None,
-    offline: bool,
+    offline: bool | None,
     uri: str | None,
     folder_of_events: str | None,
     anew: bool,
@@ -60,7 +62,7 @@ def command(
     """
     options = {
         "project": project,
-        "mode": "offline" if offline else None,
+        "mode": None if offline is None else "offline" if offline else "online",
         "uri": uri,
         "folder": folder_of_events,
     }

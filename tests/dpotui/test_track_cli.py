@@ -59,7 +59,7 @@ def test_options_are_kept_for_what_comes_later(workspace: Workspace, db: Databas
     found = tracked.get(db, run, "wandb")
     assert found is not None
     assert found.options["project"] == "other"
-    assert _call(workspace, "track", run, "--to", "wandb", "--anew")[0] == 0
+    assert _call(workspace, "track", run, "--to", "wandb", "--anew", "--online")[0] == 0
     assert len(wandb.rows()) == 88
     assert [one["init"]["project"] for one in wandb.told() if "init" in one] == ["other", "other"]
 
