@@ -312,7 +312,7 @@ class Compute(Section):
         default_factory=Environment, description="Variables and limits of MLX while the run is on."
     )
     distributed: Distributed = Field(
-        default_factory=Distributed, description="Several machines that train together; others take no notice of it."
+        default_factory=Distributed, description="Several machines that train together, or answer as shares."
     )
 
 
