@@ -83,8 +83,14 @@ def told(db: Database, run: str) -> list[str]:
 
 def failing(monkeypatch: pytest.MonkeyPatch, choose: Callable[[Any], Exception | None]) -> list[str]:
     """DPO that only measures: some trials end by an exception. Returns the runs that were executed, as it goes."""
-    from core.engine import jobs
+    import optuna
 
+    from core.engine import jobs
+    from core.experiments.sweep_study import Study
+
+    # Without a file, too: SQLite would take most of the time.
+    monkeypatch.setattr(Study, "_opened", lambda self: optuna.storages.InMemoryStorage())
+    monkeypatch.setattr(Study, "close", lambda self: None)
     executed: list[str] = []
 
     def run(context: Any) -> None:
@@ -418,6 +424,7 @@ def test_a_metric_of_training_is_that_of_the_last_report(space: Space, monkeypat
         context.metrics(2, {"loss": 0.6})
         context.writer.flush()
 
+    failing(monkeypatch, lambda run: None)
     monkeypatch.setitem(jobs.JOBS, "dpo", report)
     sweep = start(
         space, "method: random\nmetric: {name: train/loss}\nparameters: {beta: {min: 0.1, max: 1.0}}\n", trials=1
