@@ -97,7 +97,7 @@ def _model(
         _last.key = _last.model = _last.how = None
         mx.clear_cache()
         trust = config.model.trust_remote_code
-        model = load(path, dtype=DTYPES[plan(config.compute).dtype], trust_remote_code=trust)
+        model = load(path, dtype=DTYPES[plan(config.compute).dtype], trust_remote_code=trust, fused=None)
         how = settle(config, one, model, prompts, device, lambda text, level="info": note(_note(text, level)))
         _last.key, _last.model, _last.how = key, model, how
     return _last.model, _last.how

@@ -50,7 +50,7 @@ def open_judge(
     if judge.kind == "reward":
         return RewardJudge(judge, load_reward(path, dtype=dtype, trust_remote_code=judge.trust_remote_code))
     rubric = read_rubric(workspace.path(judge.rubric_file))
-    loaded = load(path, dtype=dtype, trust_remote_code=judge.trust_remote_code)
+    loaded = load(path, dtype=dtype, trust_remote_code=judge.trust_remote_code, fused=None)
     asker = ModelJudge(judge, rubric, loaded)
     template = "in its chat template" if asker.reads_chat else "as plain text"
     say(f"{name}: {printable(judge.model)} is asked {template}")

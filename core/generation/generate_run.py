@@ -111,7 +111,9 @@ def answer(
 ) -> None:
     """Let one model answer the prompts that it has not answered yet."""
     context.progress(context.run.step, context.run.steps, f"loading {printable(one.model)}")
-    loaded = load(path, dtype=DTYPES[plan(config.compute).dtype], trust_remote_code=config.model.trust_remote_code)
+    loaded = load(
+        path, dtype=DTYPES[plan(config.compute).dtype], trust_remote_code=config.model.trust_remote_code, fused=None
+    )
     how = part.settled.get(one.number)
     if how is None:
         how = settle(config, one, loaded, prompts, device, context.log)

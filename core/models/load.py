@@ -74,7 +74,7 @@ def load(
     dtype: mx.Dtype | None = None,
     trust_remote_code: bool = False,
     classes: Classes | None = None,
-    fused: bool = True,
+    fused: bool | None = True,
 ) -> LanguageModel:
     """Load a model folder, or an adapter folder with the model it was trained on.
 
@@ -83,7 +83,8 @@ def load(
         dtype: floating weights become this type; None keeps what the file has. Quantized weights stay quantized.
         trust_remote_code: let code that lies in the model's folder run. Off unless the person asks by name.
         fused: merge an adapter into the weights in memory; else it stays beside them, and `adapters_off` gives the
-            model it was trained on.
+            model it was trained on. None: merged, but not into quantized weights, which would be rounded anew and
+            compute something else than was trained.
         classes: from config.json to the classes of model and arguments, for models that mlx-lm has no name for.
 
     Raises:
@@ -160,7 +161,7 @@ def adapted(path: Path) -> Path | None:
 
 
 def _load_adapted(
-    path: Path, base: Path, dtype: mx.Dtype | None, trust_remote_code: bool, fused: bool
+    path: Path, base: Path, dtype: mx.Dtype | None, trust_remote_code: bool, fused: bool | None
 ) -> LanguageModel:
     loaded = load(base, dtype=dtype, trust_remote_code=trust_remote_code)
     try:
@@ -169,7 +170,7 @@ def _load_adapted(
         raise
     except Exception as error:
         raise UserError(f"{path} does not fit the model {base}: {_reason(error)}") from error
-    if fused:
+    if fused or (fused is None and "quantization" not in loaded.config):
         fuse(loaded.model)
     loaded.model.eval()
     return loaded

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from core.intervals import mean_interval, wilson
 from core.models.adapters import make_trainable, save_adapters
 from core.models.load import LanguageModel, resolve
 from core.models.reference import AdapterOff, Reference, WeightsFromDisk
-from core.models.save import save, whole_folder
+from core.models.save import save
 from core.store import facts, metrics, runs, tracked
 from core.store.facts import Fact
 from core.training import checkpoints
@@ -29,7 +28,16 @@ from core.training.dpo import DPO, PolicyKL
 from core.training.guard import Guard, told
 from core.training.loop import Outcome, fit
 from core.training.losses import PairLoss
-from core.training.prepare import batch_limit, claim_output, evaluated, load_for, load_pairs, plan_of, use_machine
+from core.training.prepare import (
+    batch_limit,
+    claim_output,
+    evaluated,
+    load_for,
+    load_pairs,
+    plan_of,
+    standing_alone,
+    use_machine,
+)
 from core.training.reference_cache import ReferenceCache
 from core.training.samples import sampler_of
 from core.training.schedules import BetaSchedule
@@ -53,8 +61,8 @@ def policy_and_reference(
     if not same:
         refuse_other_architecture(reference_path, policy_path)
     policy = load_for(context, config.model.policy_model, config, dtype)
-    if folder is not None and config.adapter.type != "full" and (policy_path / "adapter_config.json").is_file():
-        policy = replace(policy, path=fused_base(context, policy, folder / "base"))
+    if folder is not None:
+        policy = standing_alone(context, policy, policy_path, config, folder)
     mx.random.seed(config.training.seed)
     make_trainable(policy.model, config.adapter)
     trainable = sum(v.size for _, v in tree_flatten(policy.model.trainable_parameters()))
@@ -62,15 +70,6 @@ def policy_and_reference(
     if same and config.adapter.type != "full":
         return policy, AdapterOff(policy.model), hashes
     return policy, WeightsFromDisk(policy.model, reference_path, dtype, config.model.trust_remote_code), hashes
-
-
-def fused_base(context: Context, policy: LanguageModel, target: Path) -> Path:
-    """A model folder of what an adapter folder became in memory: an adapter on it cannot name two to stand on."""
-    if not target.exists():
-        with whole_folder(target) as part:
-            save(policy, part)
-        context.log(f"the policy starts from an adapter: {context.workspace.relative(target)} is both as one model")
-    return target
 
 
 def refuse_other_architecture(reference: Path, policy: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +21,7 @@ from core.data.tokenize import Limits, TemplateRefusal, Tokens, learnable, refus
 from core.errors import UserError
 from core.models.device import use_device
 from core.models.load import LanguageModel, load, resolve
+from core.models.save import save, whole_folder
 from core.store import runs
 from core.text import printable
 from core.training.context import Context
@@ -88,6 +90,21 @@ def load_for(context: Context, name: str, config: TrainingConfig, dtype: mx.Dtyp
             "set it to float32"
         )
     return loaded
+
+
+def standing_alone(
+    context: Context, loaded: LanguageModel, path: Path, config: TrainingConfig, folder: Path
+) -> LanguageModel:
+    """The model that a new adapter is to stand on. One that was read from an adapter folder is written to the run's
+    own folder, both as one model: an adapter on it cannot name two to stand on."""
+    if config.adapter.type == "full" or not (path / "adapter_config.json").is_file():
+        return loaded
+    target = folder / "base"
+    if not target.exists():
+        with whole_folder(target) as part:
+            save(loaded, part)
+        context.log(f"it starts from an adapter: {context.workspace.relative(target)} is both as one model")
+    return replace(loaded, path=target)
 
 
 def load_pairs(context: Context, loaded: LanguageModel, relative: str, config: DPOConfig) -> list[Tokens]:

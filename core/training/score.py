@@ -41,7 +41,7 @@ def score(
     Raises:
         UserError: the model cannot be loaded, or a row has an error (scores must stay in line with the file).
     """
-    loaded = load(model, dtype=mx.float32)
+    loaded = load(model, dtype=mx.float32, fused=None)
     if adapter is not None:
         try:
             load_adapters(loaded.model, str(adapter))

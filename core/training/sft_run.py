@@ -14,7 +14,7 @@ from core.data.batches import padded_width
 from core.data.packing import Packed, fill_rows
 from core.data.tokenize import Tokens
 from core.models.adapters import fuse, make_trainable, save_adapters
-from core.models.load import LanguageModel
+from core.models.load import LanguageModel, resolve
 from core.models.save import save, whole_folder
 from core.store import facts
 from core.store.facts import Fact
@@ -22,7 +22,16 @@ from core.store.log import Level
 from core.training import checkpoints
 from core.training.context import Context
 from core.training.loop import fit
-from core.training.prepare import batch_limit, claim_output, evaluated, load_examples, load_for, plan_of, use_machine
+from core.training.prepare import (
+    batch_limit,
+    claim_output,
+    evaluated,
+    load_examples,
+    load_for,
+    plan_of,
+    standing_alone,
+    use_machine,
+)
 from core.training.ranks import ALONE, Ranks
 from core.training.samples import sampler_of
 from core.training.sft import SFT
@@ -34,11 +43,12 @@ def run(context: Context) -> None:
     me = context.run.id
     folder = claim_output(context, config.logging.output_dir)
     dtype = use_machine(context, config)
-    base = load_for(context, config.model.base_model, config, dtype)
+    path = resolve(context.workspace, config.model.base_model)
+    model_hash = context.reads(str(path))
+    base = standing_alone(context, load_for(context, config.model.base_model, config, dtype), path, config, folder)
     train = load_examples(context, base, config.data.train_file, config)
     validation = load_examples(context, base, config.data.validation_file, config)
     files = context.reads(config.data.train_file, config.data.validation_file)
-    model_hash = context.reads(str(base.path))
     share = len(validation) / (len(train) + len(validation))
     facts.record(
         context.db,

@@ -19,6 +19,7 @@ from core.models.fusing import fuse, plain_layer
 from core.models.load import load
 from core.store import metrics, runs
 from core.training import dpo_run
+from core.training.score import score
 from tests.core.models.architectures import build
 from tests.core.training import tiny
 from tests.core.training.objectives import dpo, random_pairs
@@ -136,3 +137,7 @@ def test_a_run_on_a_quantized_model(tmp_path: Path, way: str, kind: str) -> None
     # Fused without quantization it answers the same.
     fuse(ours, dequantize=True)
     np.testing.assert_allclose(np.array(ours(ids)), after, rtol=1e-3, atol=1e-3)
+    # Scored it is what was trained: merged into the quantized weights it would be rounded anew.
+    (alone,) = score(folder, None, space.data / "pairs_val.jsonl", batch_size=4)[:1]
+    (beside,) = score(base, folder, space.data / "pairs_val.jsonl", batch_size=4)[:1]
+    assert alone == beside

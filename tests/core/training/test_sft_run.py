@@ -199,3 +199,22 @@ def test_rows_of_messages_learn_the_assistant_s_part(tmp_path: Path) -> None:
     run = train(space, db, training_max_steps=10, training_learning_rate=5e-3)
     losses = metrics.since(db, run.id, "eval_loss")
     assert losses[-1].value < losses[0].value - 0.1
+
+
+def test_a_base_that_is_itself_an_adapter(tmp_path: Path) -> None:
+    """Checkpoints stand on both as one model: read back they are what was trained."""
+    space, db = tiny.workspace(tmp_path / "w")
+    first = train(space, db, training_learning_rate=5e-3, training_save_steps=12)
+    below = f"{first.output_dir}/checkpoint-12"
+    assert (space.path(below) / "adapter_config.json").is_file()
+    run = train(
+        space, db, model_base_model=below, model_checkpoint="checkpoints/second", logging_output_dir="outputs/second",
+        training_learning_rate=5e-3, training_save_steps=12, training_early_stopping_patience=0,
+    )  # fmt: skip
+    assert below in run.inputs
+    last = space.path(f"{run.output_dir}/checkpoint-12")
+    assert json.loads((last / "adapter_config.json").read_text())["model"] == "outputs/second/base"
+    ids = mx.array([[5, 9, 11, 7]])
+    handed_over, read_back = (load(path).model(ids) for path in (space.checkpoints / "second", last))
+    np.testing.assert_allclose(np.array(handed_over), np.array(read_back), rtol=1e-4, atol=1e-4)
+    assert not np.allclose(np.array(read_back), np.array(load(space.path(below)).model(ids)), atol=1e-2)
