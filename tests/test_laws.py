@@ -19,10 +19,11 @@ HEAVY = ("mlx", "mlx_lm", "transformers", "tokenizers", "safetensors", "numpy", 
 # Packages and modules of core that compute.
 USES_MLX = (
     "core.data.batches", "core.models", "core.training", "core.generation", "core.evaluation",
+    "core.experiments.rank", "core.experiments.spread_candidates",
     *(f"core.handover.{name}" for name in ("export_run", "gguf", "mlx_folder", "peft", "room", "scoring")),
 )  # fmt: skip
-# Inside a function: the engine's thread, and what `doctor --full` measures in a child process.
-USES_MLX_LAZILY = ("core.engine.host", "core.hardware")
+# Inside a function: the engine's thread, and what `doctor --full` and sums over hosts measure in child processes.
+USES_MLX_LAZILY = ("core.engine.host", "core.hardware", "core.experiments.cluster_agent")
 
 # What the terminal and the commands read must answer without loading any of it.
 LIGHT = (
