@@ -252,7 +252,7 @@ def test_a_stalled_line_costs_nothing(workspace: Workspace, start: Opener, train
     assert len(terminal.received) < 400_000
     terminal.until("DPO training started", 5)
     terminal.press("q")
-    assert terminal.wait() == 0
+    assert terminal.wait() == 0, terminal.received[-4000:].decode("utf-8", "replace")
     assert terminal.restored
 
 
