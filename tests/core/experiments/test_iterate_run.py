@@ -137,7 +137,7 @@ def test_stage_6_fills_itself(space) -> None:
 
 def test_it_goes_on_where_its_engine_was_killed(space) -> None:
     workspace, db = space
-    longer = {**SHORT, "training_max_steps": 60, "training_eval_steps": 20, "training_save_steps": 5}
+    longer = {**SHORT, "training_max_steps": 30, "training_eval_steps": 15, "training_save_steps": 3}
     # No round may break a limit: the rule would end it there.
     wide = {"training_sample_prompts": 0, "training_learning_rate": 1e-4, "constraints_kl_target": 100.0}
     write(workspace, "dpo", tiny.dpo_config(**longer, **wide).model_dump(mode="json"))
