@@ -56,7 +56,7 @@ STEPS = (
     Step("taste", "reward", "stage 4: a reward model learns what visitors like", "reward"),
     Step("verdicts", "judge", "stage 2 again: the reward model chooses among the model's own answers", "judge"),
     Step("in a hurry", "dpo", "stage 5: the policy learns which answers visitors like, in too much of a hurry", "dpo"),
-    Step("after the hurry", "evaluate", "stage 7: what it still knows, and whether its answers are liked better", "eval"),
+    Step("after the hurry", "evaluate", "stage 7: what it still knows, and whether its answers please better", "eval"),
     Step("rounds", "iterate", "stage 6: rounds in smaller steps, and back from the one that goes too far", "iterate"),
 )  # fmt: skip
 

@@ -28,7 +28,8 @@ class CommandsRuns(ModeScreen):
         Binding("c", "checkpoint", "Save", tooltip="Write a checkpoint now", id="run.checkpoint"),
         Binding("r", "resume", "Resume", id="run.resume"),
         Binding("g", "start", "Start", id="run.start"),
-        Binding("Q", "app.queue", "Queue", show=False, tooltip="What waits, in which order and for what", id="run.queue"),
+        Binding("Q", "app.queue", "Queue", show=False, tooltip="What waits, in which order, and for what",
+                id="run.queue"),
         Binding("E", "hand_over", "Hand over", show=False, tooltip="Export its model: for mlx-lm, llama.cpp, PEFT",
                 id="run.hand-over"),
     ]  # fmt: skip
