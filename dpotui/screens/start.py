@@ -308,9 +308,7 @@ class Start(Modal[str | None]):
 
                 run = start_sweep(self._workspace, db, cast("SweepConfig", config), path, not_before=at)
             else:
-                run = client.submit(
-                    self._workspace, db, self._action.kind, config, config_path=path, not_before=at
-                )
+                run = client.submit(self._workspace, db, self._action.kind, config, config_path=path, not_before=at)
         if not cast("Workbench", self.app).in_process:
             client.ensure_engine(self._workspace)
         return run.id
