@@ -10,6 +10,7 @@ import threading
 import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, Literal, NamedTuple
 
 from textual._xterm_parser import XTermParser
@@ -160,6 +161,7 @@ class TerminalDriver(LinuxDriver):
 
     def start_application_mode(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._remember_context()
         resumed = self._output is not None
         assert self._file is not None
         # A suspension closes what it writes with.
@@ -186,11 +188,18 @@ class TerminalDriver(LinuxDriver):
         if self._output is not None:
             self._output.close()
 
+    def _remember_context(self) -> None:
+        with self._app._context():
+            self._context = copy_context()
+
     def _tell(self, what: str) -> None:
-        """Call a method of the app from any thread, if its loop still runs."""
+        """Call a method of the app from any thread, if its loop still runs.
+
+        In the app's own context: a timer that is set without it dies at its first tick, and the app with it in the end.
+        """
         method = getattr(self._app, what, None)
         if method is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(method)
+            self._loop.call_soon_threadsafe(method, context=self._context)
 
     def run_input_thread(self) -> None:
         """Read keys until asked to end, or until the terminal is gone.

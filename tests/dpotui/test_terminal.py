@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
 
 import pytest
+from textual.app import App
 
 from dpotui import terminal
-from dpotui.terminal import Link, Output
+from dpotui.terminal import Link, Output, TerminalDriver
 
 
 class Calls:
@@ -100,3 +102,29 @@ def test_the_line_is_told_of(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> N
     assert output.link() == Link()
     os.close(read)
     os.close(write)
+
+
+async def test_what_a_thread_tells_runs_in_the_context_of_the_app() -> None:
+    """A timer that is set outside of it dies at its first tick, and leaves a traceback when the app ends."""
+
+    class Ticking(App[None]):
+        ticked = 0
+
+        def repaint_all(self) -> None:
+            self.set_timer(0.01, self.tick)
+
+        def tick(self) -> None:
+            self.ticked += 1
+
+    async with Ticking().run_test() as pilot:
+        driver = TerminalDriver.__new__(TerminalDriver)
+        driver._app, driver._loop, driver._context = pilot.app, asyncio.get_running_loop(), None
+        driver._remember_context()
+        thread = threading.Thread(target=driver._tell, args=("repaint_all",))
+        thread.start()
+        thread.join()
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            if pilot.app.ticked:
+                break
+        assert pilot.app.ticked == 1
