@@ -61,13 +61,24 @@ def best(rounds: Sequence[Iteration], config: IterateConfig) -> Iteration | None
 
 
 def gains(rounds: Sequence[Iteration], config: IterateConfig) -> list[tuple[int, Gain]]:
-    """Of each round with a score: its gain over the best one before it. A round that broke a limit gained nothing."""
+    """Of each round with a score: its gain over the last one that was surely better than all before it.
+
+    Many small gains in a row are one that is sure: they are not held against each other, but against where they began.
+    A round that broke a limit gained nothing.
+    """
     found = []
-    for place, now in enumerate(rounds):
-        before = best(rounds[:place], config)
-        if now.number and now.score is not None and before is not None:
-            got = gain(now, before, config)
-            found.append((now.number, Gain(min(0.0, got.value), got.noise) if now.broken else got))
+    since: Iteration | None = None
+    for now in rounds:
+        if now.score is None:
+            continue
+        if since is not None:
+            got = gain(now, since, config)
+            got = Gain(min(0.0, got.value), got.noise) if now.broken else got
+            found.append((now.number, got))
+            if not (got.sure and got.value > 0):
+                continue
+        if not now.broken:
+            since = now
     return found
 
 

@@ -217,7 +217,7 @@ def _record(context: Context, plan: Plan, rounds: Sequence[Iteration]) -> None:
     looked = plan.evaluate is not None
     number, (_, words) = f"iteration {now.number}", converged(rounds, plan.config)
     by = dict(gains(rounds, plan.config))
-    compared = f", {signed(by[now.number].value)} against the best before" if now.number in by else ""
+    compared = f", {signed(by[now.number].value)} against the last sure gain" if now.number in by else ""
     shown = "not known" if now.score is None else score_words(now)
     facts.record(
         context.db,

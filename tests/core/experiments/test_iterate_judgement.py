@@ -76,6 +76,16 @@ def test_it_has_converged_when_rounds_in_a_row_bring_nothing_sure() -> None:
     assert converged(rounds(50.0), config()) == (False, "not known yet: it takes two rounds with a score")
 
 
+def test_small_gains_add_up() -> None:
+    """+2 each time is never sure over the round before (2.83), and sure over where it began."""
+    slow = rounds(50.0, 52.0, 54.0, 56.0)
+    assert [(number, got.value, got.sure) for number, got in gains(slow, config())] == [
+        (2, 2.0, False), (3, 4.0, True), (4, 2.0, False),
+    ]  # fmt: skip
+    assert not converged(slow, config())[0]
+    assert advise(slow, config()).choice == "continue"
+
+
 @pytest.mark.parametrize(
     ("found", "settings", "choice", "target", "words"),
     [
