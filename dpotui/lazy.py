@@ -10,11 +10,21 @@ import click
 
 
 class LazyGroup(click.Group):
-    """Commands by name: the module whose `command` it is (or `module:attribute`), and one line of help."""
+    """Commands by name: the module whose `command` it is (or `module:attribute`), and one line of help.
 
-    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+    Args:
+        default: the command that is meant where none is named, also with options: `dpotui runs --json` is
+            `dpotui runs list --json`.
+    """
+
+    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], default: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.table = table
+        self.table, self._default = table, default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if self._default and (not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)):
+            args = [self._default, *args]
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.table)

@@ -33,13 +33,7 @@ class Admission:
 
     def next(self, db: Database) -> Run | None:
         """The run to start now."""
-        now = time.time()
-        for run in runs.coming(db):
-            if run.not_before is not None and run.not_before > now:
-                continue
-            if not self._held(db, run):
-                return run
-        return None
+        return next((run for run in runs.ready(db) if not self._held(db, run)), None)
 
     def awaits(self, db: Database) -> bool:
         """Whether some run will start without anybody's doing: at its time, or when memory is free."""

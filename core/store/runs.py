@@ -176,10 +176,10 @@ def coming(db: Database) -> list[Run]:
     return [run for run in waiting(db) if run.parent is None or get(db, run.parent).state == "finished"]
 
 
-def next_queued(db: Database) -> Run | None:
-    """The first run of the queue that waits neither for another one nor for its time."""
+def ready(db: Database) -> list[Run]:
+    """Those of the queue that wait neither for another run nor for their time."""
     now = time.time()
-    return next((run for run in coming(db) if run.not_before is None or run.not_before <= now), None)
+    return [run for run in coming(db) if run.not_before is None or run.not_before <= now]
 
 
 def parts(db: Database, whole: str) -> list[Run]:

@@ -30,17 +30,9 @@ from dpotui.lazy import LazyGroup
 _HERE = "dpotui.commands.iterate"
 
 
-class _StartByDefault(LazyGroup):
-    """`dpotui iterate --config FILE` is `dpotui iterate start --config FILE`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = ["start", *args]
-        return super().parse_args(ctx, args)
-
-
 @click.group(
-    cls=_StartByDefault,
+    cls=LazyGroup,
+    default="start",
     table={
         "start": (f"{_HERE}:start", "Start rounds, or resume them (the default)."),
         "show": (f"{_HERE}:show", "The rounds of a run: scores, convergence, weaknesses, decisions."),

@@ -19,17 +19,9 @@ from dpotui.lazy import LazyGroup
 _HERE = "dpotui.commands.queue"
 
 
-class _ListByDefault(LazyGroup):
-    """`dpotui queue --json` is `dpotui queue list --json`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
 @click.group(
-    cls=_ListByDefault,
+    cls=LazyGroup,
+    default="list",
     table={
         "list": (f"{_HERE}:list_", "What waits, the next one first (the default)."),
         "move": (f"{_HERE}:move", "Put a run elsewhere in the queue."),

@@ -31,15 +31,6 @@ COMMANDS = {
 }
 
 
-class _ListByDefault(LazyGroup):
-    """`dpotui runs --json` is `dpotui runs list --json`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_ListByDefault, table=COMMANDS)
+@click.group(cls=LazyGroup, default="list", table=COMMANDS)
 def command() -> None:
     """Find, compare, command and repeat runs. Without a command: list."""

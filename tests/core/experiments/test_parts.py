@@ -154,12 +154,12 @@ def test_a_part_waits_for_its_whole_and_not_for_ever(space) -> None:
     _, db = space
     whole = runs.create(db, "sweep", config={})
     part = runs.create(db, "dpo", config={}, part_of=whole.id, part="trial 1")
-    assert runs.next_queued(db).id == whole.id
+    assert runs.ready(db)[0].id == whole.id
     runs.update(db, whole.id, state="running")
-    assert runs.next_queued(db) is None
+    assert runs.ready(db) == []
     # Its whole is over: whoever resumes a trial gets it.
     runs.update(db, whole.id, state="stopped")
-    assert runs.next_queued(db).id == part.id
+    assert runs.ready(db)[0].id == part.id
 
 
 def test_facts_of_a_trial_stand_aside(space) -> None:
@@ -179,9 +179,9 @@ def test_the_queue_is_in_a_persons_order_and_keeps_its_times(space) -> None:
     first, second, third = (runs.create(db, "dpo", config={}) for _ in range(3))
     assert [run.id for run in runs.waiting(db)] == [first.id, second.id, third.id]
     runs.update(db, third.id, place=first.created - 1)
-    assert runs.next_queued(db).id == third.id
+    assert runs.ready(db)[0].id == third.id
     runs.update(db, third.id, not_before=time.time() + 3600)
-    assert runs.next_queued(db).id == first.id
+    assert runs.ready(db)[0].id == first.id
     assert runs.waiting(db)[0].id == third.id
 
 

@@ -48,7 +48,7 @@ def test_runs_are_moved_by_one_to_the_ends_and_before_another(db: Database) -> N
     # Who comes later comes behind all of them, and the next one is started first.
     e = runs.create(db, "sft", config={}).id
     assert order(db) == [c, b, d, a, e]
-    assert runs.next_queued(db).id == c
+    assert runs.ready(db)[0].id == c
 
 
 @settings(max_examples=25, deadline=None)
@@ -92,10 +92,10 @@ def test_each_says_what_it_waits_for(db: Database) -> None:
 def test_a_run_that_is_put_off_lets_others_go_ahead_and_is_started_by_a_word(db: Database) -> None:
     a, b = queued(db, 2)
     assert queue.put_off(db, a, "+2h") > 0
-    assert runs.next_queued(db).id == b
+    assert runs.ready(db)[0].id == b
     assert [run.id for run in runs.coming(db)] == [a, b]
     queue.force(db, a)
-    assert (runs.next_queued(db).id, runs.get(db, a).forced, runs.get(db, a).not_before) == (a, 1, None)
+    assert (runs.ready(db)[0].id, runs.get(db, a).forced, runs.get(db, a).not_before) == (a, 1, None)
     assert queue.put_off(db, a, "now") is None
 
 

@@ -57,15 +57,15 @@ def test_an_unknown_run_names_the_nearest(db: Database) -> None:
 
 def test_the_queue_is_first_in_first_out(db: Database) -> None:
     first, second = (runs.create(db, "dpo", config={}).id for _ in range(2))
-    found = runs.next_queued(db)
+    found = runs.ready(db)[0]
     assert found is not None
     assert found.id == first
     runs.update(db, first, state="running")
-    found = runs.next_queued(db)
+    found = runs.ready(db)[0]
     assert found is not None
     assert found.id == second
     runs.update(db, second, state="finished")
-    assert runs.next_queued(db) is None
+    assert runs.ready(db) == []
 
 
 def test_listing_is_newest_first_and_filters(db: Database) -> None:
@@ -113,7 +113,7 @@ def test_stopping_a_queued_run_takes_it_out_of_the_queue(db: Database) -> None:
     run = runs.create(db, "dpo", config={}).id
     commands.send(db, run, "stop", "ada")
     assert runs.get(db, run).state == "stopped"
-    assert runs.next_queued(db) is None
+    assert runs.ready(db) == []
     assert commands.pending(db, run) == []
     assert commands.of_run(db, run)[0].answer == "taken out of the queue"
 
