@@ -103,8 +103,12 @@ def name_from(folder: Path, path: Path) -> str:
 
 
 def path_from(folder: Path, name: str) -> Path:
-    """What a file in `folder` means by a name that `name_from` gave it."""
-    return (_around(folder) or folder) / name
+    """What a file in `folder` means by a name that `name_from` gave it.
+
+    A copy of a workspace without its runs.db, as another host has one, is found by that it has what is named.
+    """
+    around = _around(folder) or next((above for above in folder.resolve().parents if (above / name).exists()), folder)
+    return around / name
 
 
 def _around(folder: Path) -> Path | None:

@@ -50,7 +50,8 @@ def evaluate(context: Context) -> None:
     from core.evaluation import evaluate_run
     from core.experiments import spread_evaluate
 
-    evaluate_run.run(context, {**evaluate_run.PARTS, "benchmarks": spread_evaluate.benchmarks})
+    with spread_evaluate.parts(context) as parts:
+        evaluate_run.run(context, parts)
 
 
 def iterate(context: Context) -> None:

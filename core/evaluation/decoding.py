@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,7 @@ def respond(
     known = [(who, one.line) in found for one in asked]
     of = [(one.ids, one.numbers) for one in asked]
     try:
-        for rows in decoded(loaded, of, known, settings=settings, max_tokens=max_tokens, between=session.between):
+        for rows in decoded(session, loaded, of, known, settings=settings, max_tokens=max_tokens):
             new = []
             for place, row in rows.items():
                 one = asked[place]
@@ -65,28 +65,28 @@ def respond(
 
 
 def decoded(
+    session: Session,
     loaded: LanguageModel,
     asked: Sequence[tuple[list[int], np.random.Generator]],
     known: Sequence[bool],
     *,
     settings: Settings,
     max_tokens: int,
-    between: Callable[[], None],
 ) -> Iterator[dict[int, Row]]:
     """The responses of one group after the other, by their place in `asked`.
 
     Args:
         asked: prompts as token ids, and the random numbers of each.
         known: which of them need no response any more. A group is left out when all of it is known.
-        between: called after each token; may raise to end it.
 
     Raises:
         NotNumbers: the model's logits are NaN.
+        Stopped: the run ends here; commands are looked for after each token.
     """
     way: Way | None = None
     for start in range(0, len(asked), GROUP):
         places = range(start, min(start + GROUP, len(asked)))
-        if all(known[place] for place in places):
+        if all(known[place] for place in places) or not session.mine(start // GROUP):
             continue
         way = way or choose(loaded.model)[0]
         rows = {place: Row(settings, asked[place][1], max_tokens) for place in places}
@@ -98,5 +98,5 @@ def decoded(
         decoder.queue.extend(jobs.values())
         while decoder.busy:
             decoder.step()
-            between()
+            session.between()
         yield rows

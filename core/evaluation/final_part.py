@@ -6,7 +6,7 @@ from mlx.utils import tree_flatten
 
 from core.evaluation import contamination
 from core.evaluation.held_out import read_held_out
-from core.evaluation.policy_kl import Measured, measure
+from core.evaluation.policy_kl import Measured, measure, sample
 from core.evaluation.references import Against, against
 from core.evaluation.rows import Rows, write_json
 from core.evaluation.session import Session
@@ -16,6 +16,7 @@ from core.store.facts import Fact
 from core.text import printable
 from core.training.dpo_run import architecture_differences
 
+ROWS = "final.parts.jsonl"
 LOADED, KL = "eval.checkpoint_loaded", "eval.kl_divergence"
 
 
@@ -72,9 +73,8 @@ def _kl(session: Session, loaded: LanguageModel, what: Against, inputs: dict[str
         why = f"{printable(what.reference)} and the model differ in {', '.join(different)}"
         return Fact(KL, None, unit=unit, source=why, inputs=inputs | reads), None
     reference = stands or WeightsFromDisk(loaded.model, path, session.dtype, session.config.model.trust_remote_code)
-    prompts = list({tuple(pair.tokens.prompt): None for pair in read_held_out(session, loaded, what.made)})
-    with Rows(session.folder / "final.parts.jsonl") as found:
-        measured = measure(session, loaded, reference, [list(prompt) for prompt in prompts], found)
+    with session.rows(ROWS) as found:
+        measured = measure(session, loaded, reference, _prompts(session, loaded, what), found)
     session.context.log(
         f"KL of the policy on {measured.responses} responses of its own, {measured.tokens} tokens:"
         f" {measured.mean:.4g} nats per token"
@@ -85,3 +85,15 @@ def _kl(session: Session, loaded: LanguageModel, what: Against, inputs: dict[str
         inputs=inputs | reads,
     )  # fmt: skip
     return fact, measured
+
+
+def fill(session: Session, found: Rows, what: Against) -> None:
+    """Have the policy write the responses whose KL is measured."""
+    loaded = session.model()
+    sample(session, loaded, _prompts(session, loaded, what), found)
+
+
+def _prompts(session: Session, loaded: LanguageModel, what: Against) -> list[list[int]]:
+    """The different prompts of the held-out pairs, as token ids."""
+    found = {tuple(pair.tokens.prompt): None for pair in read_held_out(session, loaded, what.made)}
+    return [list(prompt) for prompt in found]

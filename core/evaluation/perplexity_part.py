@@ -28,6 +28,7 @@ from core.text import printable
 from core.training.logprobs import response_logps
 from core.training.prepare import checked, load_rows
 
+ROWS = "perplexity.jsonl"
 # Tokens in one forward pass: on the CPU more is no faster.
 TOKENS_CPU, TOKENS_GPU = 512, 8192
 
@@ -53,10 +54,8 @@ def run(session: Session) -> None:
         return
     inputs = session.reads(model, file)
     say_how_it_was_trained(session, settings)
-    loaded = session.model()
-    rows = _read(session, loaded, file, settings)
-    with Rows(session.folder / "perplexity.jsonl") as found:
-        _measure(session, loaded, rows, found)
+    with session.rows(ROWS) as found:
+        rows = fill(session, found, file)
         measured = [found["example", row.line] for row in rows]
     sums, counts = [nll for nll, _ in measured], [count for _, count in measured]
     mean, low, high = mean_per_token(sums, counts)
@@ -80,6 +79,14 @@ def run(session: Session) -> None:
             source=f"{sum(counts)} response tokens of {shown}; the interval is over examples",
         )
     )  # fmt: skip
+
+
+def fill(session: Session, found: Rows, file: str) -> list[_Row]:
+    """Fill in ("example", line): negative log-likelihood and response tokens. Returns the rows of `file`."""
+    loaded = session.model()
+    rows = _read(session, loaded, file, session.config.perplexity)
+    _measure(session, loaded, rows, found)
+    return rows
 
 
 def say_how_it_was_trained(session: Session, settings: Perplexity) -> None:
@@ -125,8 +132,8 @@ def _measure(session: Session, loaded: LanguageModel, rows: list[_Row], found: R
     session.stretch("perplexity", len(rows), there)
     head = Head(loaded.model)
     examples = [row.tokens for row in rows]
-    for indices in batches:
-        if all(("example", rows[index].line) in found for index in indices):
+    for group, indices in enumerate(batches):
+        if all(("example", rows[index].line) in found for index in indices) or not session.mine(group):
             continue
         session.between()
         sums, counts = response_logps(head, *arrays(collate(examples, indices)))

@@ -46,7 +46,8 @@ def measure(
         prompts: token ids; with fewer prompts than samples they come round again.
         found: keeps the responses and what was measured of them.
     """
-    samples = _sample(session, loaded, prompts, found)
+    wanted = sample(session, loaded, prompts, found)
+    samples = [Tokens(prompt, (found["response", place],)) for place, prompt in enumerate(wanted)]
     _measure(session, loaded, reference, samples, found)
     measured = [found["kl", place] for place in range(len(samples))]
     tokens = [len(sample.responses[0]) for sample in samples]
@@ -54,7 +55,8 @@ def measure(
     return Measured(mean, None if low is None else max(0.0, low), high, len(samples), sum(tokens))
 
 
-def _sample(session: Session, loaded: LanguageModel, prompts: Sequence[list[int]], found: Rows) -> list[Tokens]:
+def sample(session: Session, loaded: LanguageModel, prompts: Sequence[list[int]], found: Rows) -> list[list[int]]:
+    """Fill in the responses, as ("response", number) and token ids; returns the prompt of each."""
     seed, settings = session.config.evaluation.seed, session.config.final
     order = np.random.default_rng(seed).permutation(len(prompts)).tolist()
     wanted = [prompts[order[place % len(order)]] for place in range(settings.kl_samples)]
@@ -62,14 +64,12 @@ def _sample(session: Session, loaded: LanguageModel, prompts: Sequence[list[int]
     session.stretch("responses for the KL", len(wanted), sum(known), share=(0, 2))
     asked = [(prompt, stream("final", seed, place)) for place, prompt in enumerate(wanted)]
     try:
-        for rows in decoded(
-            loaded, asked, known, settings=Settings(1.0), max_tokens=settings.kl_max_tokens, between=session.between
-        ):
+        for rows in decoded(session, loaded, asked, known, settings=Settings(1.0), max_tokens=settings.kl_max_tokens):
             session.advance(sum(not known[place] for place in rows))
             found.add(((("response", place), row.tokens) for place, row in rows.items()))
     except NotNumbers:
         raise session.no_numbers(session.config.subject_model) from None
-    return [Tokens(prompt, (found["response", place],)) for place, prompt in enumerate(wanted)]
+    return wanted
 
 
 def _measure(session: Session, loaded: LanguageModel, reference: Reference, samples: list[Tokens], found: Rows) -> None:

@@ -30,6 +30,7 @@ from core.training.forward import PairForward
 from core.training.logprobs import row_sums
 from core.training.losses import PairLoss
 
+ROWS = "preference.parts.jsonl"
 ACCURACY, GAP = "eval.preference_accuracy", "eval.preference_gap"
 
 
@@ -60,14 +61,19 @@ def run(session: Session) -> None:
         unknown(session, against_what.why, inputs)
         return
     inputs |= session.reads(against_what.reference)
-    loaded = session.model()
-    pairs = read_held_out(session, loaded, against_what.made)
-    with Rows(session.folder / "preference.parts.jsonl") as found:
-        _measure(session, loaded, "policy", pairs, found, against_what.made, 0)
-        if not _reference_free(against_what.made):
-            _under_reference(session, against_what.reference, pairs, found, against_what.made)
-        margins = [_margin(pair, found) for pair in pairs]
+    with session.rows(ROWS) as found:
+        margins = [_margin(pair, found) for pair in fill(session, found, against_what)]
     _record(session, against_what, margins, inputs)
+
+
+def fill(session: Session, found: Rows, what: Against) -> list[HeldOut]:
+    """Fill in (policy or reference, line): the summed log-probs of chosen and rejected. Returns the pairs."""
+    loaded = session.model()
+    pairs = read_held_out(session, loaded, what.made)
+    _measure(session, loaded, "policy", pairs, found, what.made, 0)
+    if what.reference is not None and not _reference_free(what.made):
+        _under_reference(session, what.reference, pairs, found, what.made)
+    return pairs
 
 
 def unknown(session: Session, why: str, inputs: dict[str, str]) -> None:
@@ -97,8 +103,8 @@ def _measure(
     alpha = made.config.training.ld_alpha if made.config is not None else None
     forward = PairForward(loaded.model, tail_weight=1.0 if alpha is None else alpha)
     tokens = [pair.tokens for pair in pairs]
-    for indices in in_order([pair.length for pair in pairs], Budget(tokens_at_a_time(), rows=2)):
-        if all((who, pairs[index].line) in found for index in indices):
+    for group, indices in enumerate(in_order([pair.length for pair in pairs], Budget(tokens_at_a_time(), rows=2))):
+        if all((who, pairs[index].line) in found for index in indices) or not session.mine(group):
             continue
         session.between()
         inputs = forward.inputs(forward.collate(tokens, indices))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,6 +37,9 @@ class Rows:
 
     def __getitem__(self, key: Key) -> Any:
         return self._found[key]
+
+    def __iter__(self) -> Iterator[tuple[Key, Any]]:
+        return iter(self._found.items())
 
     def add(self, rows: Iterable[tuple[Key, Any]]) -> None:
         """Write what is not there yet; it is on disk when this returns."""

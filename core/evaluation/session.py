@@ -158,6 +158,17 @@ class Session:
     def _finished(self) -> Rows:
         return Rows(self.folder / "parts.jsonl")
 
+    def rows(self, name: str) -> Rows:
+        """The file in which a part keeps what it has measured."""
+        return Rows(self.folder / name)
+
+    def mine(self, group: int) -> bool:
+        """Whether group `group` of a stretch, whose items are computed together, is for this session to compute.
+
+        A group is the same wherever it is computed, and so is every digit of it.
+        """
+        return True
+
     # How far it is
 
     def part(self, number: int) -> None:

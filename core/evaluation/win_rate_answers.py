@@ -22,23 +22,17 @@ from core.models.load import LanguageModel
 from core.text import one_line, printable
 from core.training.prepare import SHOWN
 
-PARTS = "answers.parts.jsonl"
+ROWS = "answers.parts.jsonl"
 
 
 def answer(
     session: Session, settings: PreferenceValidation, prompts: Sequence[HeldOut], stretches: int
 ) -> Counter[str]:
     """Have both models answer, and write answers.jsonl; how many prompts were left out, by the reason."""
-    model = session.config.model
-    models = {POLICY: model.final, BASELINE: model.baseline}
+    models = _models(session)
     left_out: Counter[str] = Counter()
-    with Rows(session.folder / PARTS) as found:
-        for number, (who, name) in enumerate(models.items()):
-            # What the policy could not be asked is no comparison: the baseline is not asked it either.
-            asked = [p for p in prompts if who == POLICY or found[POLICY, p.line]["text"] is not None]
-            if any((who, prompt.line) not in found for prompt in asked):
-                with session.using(name) as loaded:
-                    _answer(session, settings, loaded, who, name, asked, found, (number, stretches))
+    with session.rows(ROWS) as found:
+        fill(session, found, settings, prompts, stretches)
         both = []
         for prompt in prompts:
             told = {who: found[who, prompt.line] for who in models if (who, prompt.line) in found}
@@ -52,6 +46,25 @@ def answer(
             )
     write_lines(session.folder / ANSWERS, both)
     return left_out
+
+
+def fill(
+    session: Session, found: Rows, settings: PreferenceValidation, prompts: Sequence[HeldOut], stretches: int
+) -> None:
+    """Fill in (policy or baseline, line): the answer, or why there is none."""
+    out: set[int] = set()
+    for number, (who, name) in enumerate(_models(session).items()):
+        # What the policy could not be asked is no comparison: the baseline is not asked it either.
+        asked = [prompt for prompt in prompts if prompt.line not in out]
+        if any((who, prompt.line) not in found for prompt in asked):
+            with session.using(name) as loaded:
+                _answer(session, settings, loaded, who, name, asked, found, (number, stretches))
+        out |= {p.line for p in asked if (who, p.line) in found and found[who, p.line]["text"] is None}
+
+
+def _models(session: Session) -> dict[str, str]:
+    model = session.config.model
+    return {POLICY: model.final, BASELINE: model.baseline}
 
 
 def _answer(

@@ -25,7 +25,7 @@ def run(session: Session) -> None:
     context, config = session.context, session.config
     settings = config.alignment_evaluation.preference_validation
     inputs = _reads(session, settings)
-    drawn = _draw(session, settings)
+    drawn = draw(session)
     stretches = 2 if settings.judge is None else 3
     left_out = answer(session, settings, drawn.prompts, stretches)
     asked: dict[str, Any] = {
@@ -75,7 +75,9 @@ def _reads(session: Session, settings: PreferenceValidation) -> dict[str, str]:
     return session.reads(*names)
 
 
-def _draw(session: Session, settings: PreferenceValidation) -> Drawn:
+def draw(session: Session) -> Drawn:
+    """The prompts of the test set that both models are asked."""
+    settings = session.config.alignment_evaluation.preference_validation
     context, name = session.context, printable(settings.test_set)
     session.say(f"reading {name}")
     drawn = draw_prompts(

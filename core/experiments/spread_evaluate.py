@@ -1,67 +1,169 @@
-"""The benchmarks of an evaluation over several hosts: each answers some of them whole, and their answers are kept here.
+"""An evaluation over several hosts: each measures its share, and the files that the parts go on from are filled here.
 
-Then the part is done as on one machine: it finds its questions answered, asks what is left, and tells what is right.
+Then a part is done as on one machine: it finds what was measured, measures what is left, and tells what it comes to.
 """
 
 from __future__ import annotations
 
 import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from core.config import EvalConfig, plan
 from core.evaluation import benchmarks_part
+from core.evaluation.evaluate_run import PARTS
+from core.evaluation.references import against
+from core.evaluation.rows import Key
 from core.evaluation.session import Session
+from core.experiments.spread_measures import FILES, ITEMS
 from core.experiments.spread_shares import Obeying, Spread, hosts_for
 from core.store import benchmarks as results
+from core.training.context import Context
+
+Part = Callable[[Session], None]
 
 _KEY = re.compile(r"[0-9a-f]{32}")
+# Seconds between reports of progress.
+_EVERY = 1.0
+_KEPT = "what came back is kept"
 
 
-def benchmarks(session: Session) -> None:
-    """The part 'benchmarks'.
+@contextmanager
+def parts(context: Context) -> Iterator[Mapping[str, Part]]:
+    """What does each part of an evaluation: this machine, or first the hosts that the run's configuration names.
 
     Raises:
-        UserError: the hosts file is wrong, or nobody in it can take part.
+        UserError: the hosts file is wrong.
     """
-    hosts = hosts_for(session.context.workspace, session.config)
-    if hosts is not None:
-        _gather(session, Spread(hosts, session.context.workspace, session.context.db, session.config, _log(session)))
-    benchmarks_part.run(session)
-
-
-def _log(session: Session) -> Any:
-    return lambda text, warning: session.context.log(text, "warning" if warning else "info")
-
-
-def _gather(session: Session, spread: Spread) -> None:
-    """Fill the files of answers."""
-    config = session.config
-    done = {result.name for result in results.of_run(session.context.db, session.context.run.id)}
-    # What a model wrote as code is run where a person agreed to it: on this machine.
-    names = [
-        name
-        for name, benchmark in config.capability_benchmarks.items()
-        if name not in done and not benchmark.run_generated_code
-    ]
-    if not names:
+    config = EvalConfig.model_validate(context.run.config)
+    hosts = hosts_for(context.workspace, config)
+    if hosts is None:
+        yield PARTS
         return
-    of = {name: benchmarks_part.kept_of(session, config.capability_benchmarks[name]) for name in names}
-    obeying = Obeying(session.context, lambda: "answers that came back are kept")
 
-    def take(host: str, name: str, said: dict[str, Any]) -> None:
-        answers = [_answer(entry) for entry in said["answers"]]
-        with benchmarks_part.kept_answers(session, name, of[name]) as kept:
-            new = kept.append(answers)
-        session.context.log(f"{name}: {new} answers from {host}")
+    def log(text: str, warning: bool) -> None:
+        context.log(text, "warning" if warning else "info")
 
+    spread = Spread(hosts, context.workspace, context.db, config, log)
+    over = _OverHosts(spread)
     try:
-        session.say("benchmarks on several hosts")
-        spread.start()
-        task = {"kind": "evaluate", "config": config.model_dump(mode="json"), "of": of}
-        left = spread.work(task, names, lambda items: {}, take, obeying)
+        yield {
+            **PARTS,
+            "benchmarks": over.benchmarks,
+            **{part: over.measured(part) for part in FILES},
+        }
     finally:
         spread.close()
-    if left:
-        session.context.log(f"no host is left: {', '.join(left)} are answered here", "warning")
+
+
+class _OverHosts:
+    """The parts that are shared out. The hosts are reached when the first of them has something for them."""
+
+    def __init__(self, spread: Spread) -> None:
+        self._spread = spread
+        self._started = False
+
+    def benchmarks(self, session: Session) -> None:
+        """Whole benchmarks are dealt."""
+        done = {result.name for result in results.of_run(session.context.db, session.context.run.id)}
+        # What a model wrote as code is run where a person agreed to it: on this machine.
+        names = [
+            name
+            for name, benchmark in session.config.capability_benchmarks.items()
+            if name not in done and not benchmark.run_generated_code
+        ]
+        of = {name: benchmarks_part.kept_of(session, session.config.capability_benchmarks[name]) for name in names}
+
+        def take(host: str, name: str, said: dict[str, Any]) -> None:
+            answers = [_answer(entry) for entry in said["answers"]]
+            with benchmarks_part.kept_answers(session, name, of[name]) as kept:
+                new = kept.append(answers)
+            session.context.log(f"{name}: {new} answers from {host}")
+
+        if names:
+            task = {"kind": "benchmarks", "config": session.config.model_dump(mode="json"), "of": of}
+            left = self._work(session, task, names, lambda items: {}, take, Obeying(session.context, lambda: _KEPT))
+            if left:
+                session.context.log(f"no host is left: {', '.join(left)} are answered here", "warning")
+        PARTS["benchmarks"](session)
+
+    def measured(self, part: str) -> Part:
+        """Of another part the groups of items that are computed together are dealt."""
+
+        def run(session: Session) -> None:
+            about = _about(session, part)
+            if about is not None:
+                self._measure(session, part, about)
+            PARTS[part](session)
+
+        return run
+
+    def _measure(self, session: Session, part: str, about: dict[str, Any]) -> None:
+        computes = plan(session.config.compute)
+        task = {
+            "kind": "measure",
+            "part": part,
+            "config": session.config.model_dump(mode="json"),
+            "computes": [computes.device, computes.dtype],
+            **about,
+        }
+        obeying, counts, said = Obeying(session.context, lambda: _KEPT), Counter[str](), time.monotonic()
+        with session.rows(FILES[part]) as found:
+
+            def take(host: str, item: str, told: dict[str, Any]) -> None:
+                rows = [_row(part, entry) for entry in told["rows"]]
+                counts[host] += sum(key not in found for key, _ in rows)
+                found.add(rows)
+
+            def between() -> bool:
+                nonlocal said
+                if (pauses := obeying()) or time.monotonic() - said < _EVERY:
+                    return pauses
+                said = time.monotonic()
+                session.say(f"{part} on {len(self._spread.workers)} hosts: {counts.total()} are measured")
+                return False
+
+            left = self._work(session, task, ITEMS, lambda items: {"known": list(found)}, take, between)
+        shares = ", ".join(f"{host} {number}" for host, number in counts.items())
+        session.context.log(f"{part}: {counts.total()} rows are measured ({shares or 'nobody'})")
+        if left:
+            session.context.log(f"no host is left: the rest of the part {part} is measured here", "warning")
+
+    def _work(
+        self,
+        session: Session,
+        task: dict[str, Any],
+        items: Sequence[str],
+        of_items: Callable[[Sequence[str]], dict[str, Any]],
+        take: Callable[[str, str, dict[str, Any]], None],
+        between: Callable[[], bool],
+    ) -> list[str]:
+        session.release()  # one of the workers may be this machine
+        if not self._started:
+            session.say("reaching the hosts")
+            self._spread.start()
+            self._started = True
+        return self._spread.work(task, items, of_items, take, between)
+
+
+def _about(session: Session, part: str) -> dict[str, Any] | None:
+    """What the workers are told of a part; None where nothing of it is measured."""
+    if part == "perplexity" and session.config.perplexity.validation_file is None:
+        return None
+    if part not in ("preference", "final"):
+        return {"reads": {}}
+    what = against(session)
+    if what.reference is None:
+        return None
+    workspace = session.context.workspace
+    path = workspace.path(what.reference)
+    reference = workspace.relative(path) if path.exists() else what.reference
+    made = None if what.made.config is None else what.made.config.model_dump(mode="json")
+    reads = session.context.inputs(str(path)) if path.exists() else {}
+    return {"reads": reads, "reference": reference, "made": made}
 
 
 def _answer(entry: Any) -> tuple[str, Any]:
@@ -83,3 +185,44 @@ def _answer(entry: Any) -> tuple[str, Any]:
     if not (scored or isinstance(said, str)):
         raise ValueError("no answer as this program writes it")
     return key, said
+
+
+def _row(part: str, entry: Any) -> tuple[Key, Any]:
+    """What was measured of an item, as another machine says it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    (of, number), value = entry
+    if of not in _OF[part] or type(number) is not int or not _IS[part](value):
+        raise ValueError("no row as this program writes it")
+    return (of, number), value
+
+
+def _numbers(value: Any, *kinds: type) -> bool:
+    return isinstance(value, list) and [type(one) for one in value] == list(kinds)
+
+
+def _tokens(value: Any) -> bool:
+    return isinstance(value, list) and all(type(one) is int and one >= 0 for one in value)
+
+
+def _text(value: Any) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"text", "finish", "tokens"} or type(value["text"]) is not str:
+        return False
+    value["text"].encode()  # half characters cannot be written
+    return value["finish"] in ("stop", "length") and type(value["tokens"]) is int
+
+
+_OF = {
+    "perplexity": ("example",),
+    "preference": ("policy", "reference"),
+    "win_rate": ("policy", "baseline"),
+    "final": ("response",),
+}
+_IS: dict[str, Callable[[Any], bool]] = {
+    "perplexity": lambda value: _numbers(value, float, int),
+    "preference": lambda value: _numbers(value, float, float),
+    "win_rate": _text,
+    "final": _tokens,
+}

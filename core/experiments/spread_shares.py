@@ -220,7 +220,8 @@ class Spread:
         Args:
             task: what is to be done with an item.
             of_items: what a worker is told of its items beside their names.
-            take: hears of an answer: host, item, what was said. May raise ValueError where it is none.
+            take: hears of an answer: host, item, what was said; the item is "" of what is a part of some. May raise
+            ValueError where it is none.
             between: called often; True while the run is paused. May raise to end it.
         """
         left = list(dict.fromkeys(items))
@@ -272,11 +273,12 @@ class Spread:
     def _hear(self, worker: Worker, message: dict[str, Any], take: Callable[[str, str, dict[str, Any]], None]) -> None:
         if "line" in message:
             name, said = opened(message)
-            if name not in worker.items:
+            if name and name not in worker.items:
                 raise ValueError(f"it answers {one_line(name, 40)}, which was not its own")
             take(worker.name, name, said)
-            worker.items.discard(name)
-            worker.answered += 1
+            if name:
+                worker.items.discard(name)
+                worker.answered += 1
         elif "done" in message:
             if worker.items:
                 raise ValueError(f"it is done, and {len(worker.items)} items of its share did not come")

@@ -94,8 +94,10 @@ def _work(workspace: Workspace, message: Message, desk: Desk) -> None:
     answer: Work
     if task["kind"] == "generate":
         from core.experiments.spread_candidates import answer
-    elif task["kind"] == "evaluate":
-        from core.experiments.spread_benchmarks import answer
+    elif task["kind"] == "benchmarks":
+        from core.experiments.spread_measures import answer_benchmarks as answer
+    elif task["kind"] == "measure":
+        from core.experiments.spread_measures import measure as answer
     else:
         raise UserError(f"'{task['kind']}' is no work that this dpotui knows: install the same on all hosts")
     answer(workspace, task, message, lambda name, said: desk.say(sealed(name, said)), desk.between, desk.say)

@@ -34,6 +34,9 @@ def test_an_adapter_stands_on_the_model_beside_it(tmp_path: Path) -> None:
     assert adapted(moved) == (tmp_path / "there/models/tiny").resolve()
     assert read_shape(moved).blocks > 0
     assert mx.isfinite(load(moved).model(mx.array([[1, 2, 3]]))).all()
+    # Another host that shares the work has the folders, and no records.
+    (tmp_path / "there" / "runs.db").unlink()
+    assert adapted(moved) == (tmp_path / "there/models/tiny").resolve()
 
 
 def test_what_lies_elsewhere_is_named_in_full(tmp_path: Path) -> None:
