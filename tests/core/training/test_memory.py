@@ -165,13 +165,14 @@ def test_it_grows_and_shrinks_with_what_matters(made: tuple[Workspace, Database]
 
 
 def test_a_reference_from_disk_takes_a_second_copy(made: tuple[Workspace, Database]) -> None:
-    shape, config = read_shape(made[0].root / "models" / "dense"), config_of("dpo", training_batch_size=1)
+    shape = read_shape(made[0].root / "models" / "dense")
+    config = config_of("dpo", training_batch_size=1, training_sample_prompts=1)
     little = of_limits(4, 4)
     found = estimate(shape, config, little, reference_from_disk=True)
     assert found.at == "sampling at evaluations"
     assert found.part("reference") == shape.weights(4)
     assert estimate(shape, config, little).part("reference") == 0
-    silent = config_of("dpo", training_batch_size=1, training_sample_prompts=0)
+    silent = config_of("dpo", training_batch_size=1)
     found = estimate(shape, silent, little, reference_from_disk=True)
     assert found.at == "the reference's pass"
     assert found.part("reference") == shape.weights(4)
