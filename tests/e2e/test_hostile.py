@@ -37,6 +37,7 @@ def check(screen: Screen[Any]) -> None:
     assert [len(row) for row in painter._rows.values()] == [width] * height
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])
 async def test_every_pane_of_every_mode(tmp_path: Path, size: tuple[int, int]) -> None:
     app = scene.bench(hostile.workspace(tmp_path))

@@ -51,6 +51,7 @@ def trained(db: Database, run_id: str) -> dict[str, list[metrics.Point]]:
     return {name: metrics.since(db, run_id, name) for name in metrics.names(db, run_id) if name not in TIMED}
 
 
+@pytest.mark.slow
 def test_killed_engine_reads_interrupted_and_goes_on_to_the_bit(lived) -> None:
     space, db = lived
     config = tiny.dpo_config(training_max_steps=30, training_warmup_steps=3, training_logging_steps=1)
@@ -83,6 +84,7 @@ def test_killed_engine_reads_interrupted_and_goes_on_to_the_bit(lived) -> None:
     assert kl[0] == kl[1]
 
 
+@pytest.mark.slow
 def test_killed_while_a_checkpoint_is_written(lived) -> None:
     space, db = lived
     # A checkpoint a step: most moments are in the middle of one.

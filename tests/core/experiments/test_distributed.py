@@ -125,6 +125,7 @@ CASES: dict[str, tuple[Config, dict[str, Any], tuple[str, ...]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_ranks_are_one_process(tmp_path: Path) -> None:
     space, db = tiny.workspace(tmp_path / "a workspace")
     ids: dict[str, tuple[str, str]] = {}

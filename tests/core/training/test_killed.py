@@ -60,6 +60,7 @@ def killed_after(space: Any, run_id: str, micro_batches: int) -> None:
     assert child.returncode == -signal.SIGKILL, child.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [

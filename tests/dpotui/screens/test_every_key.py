@@ -81,6 +81,7 @@ async def _place(pilot: Pilot[None], app: Workbench, mode: str, stage: int | Non
     await pilot.pause()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 async def test_every_key_that_is_named_is_answered(rich: Scene, carried: Carried, mode: str) -> None:
     app = scene.bench(rich.workspace)
