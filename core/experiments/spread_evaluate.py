@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -85,7 +85,8 @@ class _OverHosts:
 
         if names:
             task = {"kind": "benchmarks", "config": session.config.model_dump(mode="json"), "of": of}
-            left = self._work(session, task, names, lambda items: {}, take, Obeying(session.context, lambda: _KEPT))
+            obeying = Obeying(session.context, lambda: _KEPT)
+            left = self._reached(session).work(task, names, lambda items: {}, take, obeying)
             if left:
                 session.context.log(f"no host is left: {', '.join(left)} are answered here", "warning")
         PARTS["benchmarks"](session)
@@ -126,27 +127,19 @@ class _OverHosts:
                 session.say(f"{part} on {len(self._spread.workers)} hosts: {counts.total()} are measured")
                 return False
 
-            left = self._work(session, task, ITEMS, lambda items: {"known": list(found)}, take, between)
+            left = self._reached(session).work(task, ITEMS, lambda items: {"known": list(found)}, take, between)
         shares = ", ".join(f"{host} {number}" for host, number in counts.items())
         session.context.log(f"{part}: {counts.total()} rows are measured ({shares or 'nobody'})")
         if left:
             session.context.log(f"no host is left: the rest of the part {part} is measured here", "warning")
 
-    def _work(
-        self,
-        session: Session,
-        task: dict[str, Any],
-        items: Sequence[str],
-        of_items: Callable[[Sequence[str]], dict[str, Any]],
-        take: Callable[[str, str, dict[str, Any]], None],
-        between: Callable[[], bool],
-    ) -> list[str]:
+    def _reached(self, session: Session) -> Spread:
         session.release()  # one of the workers may be this machine
         if not self._started:
             session.say("reaching the hosts")
             self._spread.start()
             self._started = True
-        return self._spread.work(task, items, of_items, take, between)
+        return self._spread
 
 
 def _about(session: Session, part: str) -> dict[str, Any] | None:
