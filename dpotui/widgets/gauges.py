@@ -52,6 +52,7 @@ class Gauges(Lines, can_focus=True):
         self._readings = [replace(one, limit=one.limit or limits.get(one.key)) for one in newest]
         self._chosen = min(self._chosen, max(0, len(self._readings) - 1))
         self._plots = gauge_lines.plots(samples, limits)
+        self._drawn = ()
         self.show()
 
     @property
@@ -72,7 +73,7 @@ class Gauges(Lines, can_focus=True):
             self._room = min(count, max(0, size.height - _LOW - 1)) if self._plots else min(count, size.height)
         # Where not all of them fit the window goes with the cursor.
         self._first = max(0, min(self._chosen - self._room // 2, count - self._room))
-        key = (self._samples, size, wide, self._zoomed, None if wide else self._of_chosen)
+        key = (size, wide, self._zoomed, None if wide else self._of_chosen)
         if key == self._drawn:
             return
         self._drawn = key

@@ -18,6 +18,7 @@ from core.store.calibrations import Size
 from core.store.facts import Fact
 from core.workspace import Workspace, create_workspace
 from dpotui.app import Workbench
+from dpotui.live import Snapshot
 
 NOW = 1_790_000_000.0
 
@@ -194,21 +195,29 @@ def bench(made: Workspace, *, alive: bool = True, passing: float = 0.0) -> Workb
 
 
 async def settled(pilot: Pilot[None]) -> Workbench:
-    """Wait until the screen in front shows the newest picture."""
+    """Wait until the screen in front shows the newest picture, all that it asked for, and nothing is being read."""
     app = pilot.app
     assert isinstance(app, Workbench)
     for _ in range(400):
         await pilot.pause(0.02)
-        snapshot = app.snapshot
-        if snapshot is None or not snapshot.judged:
-            continue
-        if getattr(app.mode_screen, "looking", False):  # a list or a tree that a thread still reads
-            continue
-        wanted = app.mode_screen.run_watched(snapshot)
-        if wanted is None or (snapshot.watched is not None and snapshot.watched.run.id == wanted):
+        busy = any(worker.is_running for worker in app.workers) or getattr(app.mode_screen, "looking", False)
+        if not busy and app.snapshot is not None and app.snapshot.judged and _answers(app.snapshot, app):
             await pilot.pause()
             return app
     raise AssertionError("no picture of the workspace came")
+
+
+def _answers(snapshot: Snapshot, app: Workbench) -> bool:
+    """Whether the picture has what its screen wants: a thread brings it, sooner or later."""
+    screen, watched, results = app.mode_screen, snapshot.watched, snapshot.results
+    run, stage, closer = screen.run_watched(snapshot), screen.results_of(), screen.closer()
+    if stage is not None and (results is None or (results.stage, results.run) != (stage, run)):
+        return False
+    if run is None:
+        return True
+    if watched is None or watched.run.id != run or {other.id for other, _ in watched.beside} != set(closer.beside):
+        return False
+    return closer.window is None or (watched.detail is not None and watched.detail.window == closer.window)
 
 
 async def until(pilot: Pilot[None], what: Any) -> None:

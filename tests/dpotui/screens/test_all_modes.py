@@ -45,13 +45,12 @@ STATES: dict[str, Callable[[Scene], Workbench]] = {"empty": _empty, "busy": _bus
 
 
 async def _still(pilot: Pilot[None]) -> Workbench:
-    """Wait until the screen has been the same for a while: some modes read in threads of their own."""
-    app = await scene.settled(pilot)
+    """Wait until the screen has been the same for a while: charts draw what came once a second."""
     last, since, drawn = "", 0, list[Strip]()
     for _ in range(400):
-        await pilot.pause(0.03)
+        app = await scene.settled(pilot)
         now, seen = scene.words(app), app.screen._compositor.render_strips()  # the strips have colours, too
-        reading = "reading …" in now or "looking …" in now or any(worker.is_running for worker in app.workers)
+        reading = "reading …" in now or "looking …" in now
         since = since + 1 if now == last and seen == drawn and not reading else 0
         last, drawn = now, seen
         if since >= 12:

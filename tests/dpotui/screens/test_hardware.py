@@ -21,7 +21,7 @@ from core.store.calibrations import Size
 from core.store.environments import Setting
 from core.training import forecast
 from core.workspace import Workspace
-from dpotui.machine import read_machine
+from dpotui.machine import Machine, read_machine
 from dpotui.screens import hardware as hardware_screen
 from dpotui.screens.hardware import new_monitor
 from tests.core.training import tiny
@@ -134,7 +134,8 @@ async def test_without_one_it_says_what_to_do(empty: Scene) -> None:
         app = await scene.settled(pilot)
         await pilot.press("7", "tab")
         await scene.until(pilot, lambda: "nothing measured here yet: g measures" in scene.words(app))
-        assert "32 known" in scene.prose(app) and "Apple M4 Max ◂ this chip" in scene.prose(app)
+        await scene.until(pilot, lambda: "32 known" in scene.prose(app))
+        assert "Apple M4 Max ◂ this chip" in scene.prose(app)
         await pilot.press("down", "enter")
         await scene.until(pilot, lambda: "the workflow's checklist of stage 5" in scene.prose(app))
         assert "4 pairs" in scene.prose(app)
@@ -247,12 +248,29 @@ async def test_every_value_has_its_source_or_its_reason(busy: Scene) -> None:
     async with scene.bench(busy.workspace).run_test(size=(200, 60)) as pilot:
         app = await scene.settled(pilot)
         await pilot.press("7")
-        await scene.until(pilot, lambda: "pmset" in scene.words(app))
+        await scene.settled(pilot)
         said = scene.prose(app)
-        assert "GPU 88%" in said and "macmon" in said and "ioreg" in said
+        assert "GPU 88%" in said and "macmon" in said and "ioreg" in said and "pmset" in said
         assert "CPU temp — no sensor answered macmon" in said
         assert "use %" in said and "GPU memory GB" in said and "≤51.5" in said and "≤68.7" in said
         assert "power W" in said and " min" in said
+
+
+async def test_limits_that_come_after_the_samples_are_drawn(busy: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, known = hardware_screen.read_machine, threading.Event()
+
+    def slowly(root: Path, engine: int | None) -> Machine:
+        known.wait(10)
+        return read(root, engine)
+
+    monkeypatch.setattr(hardware_screen, "read_machine", slowly)
+    async with scene.bench(busy.workspace).run_test(size=(200, 60)) as pilot:
+        app = await scene.settled(pilot)
+        await pilot.press("7")
+        await scene.until(pilot, lambda: "GPU memory GB" in scene.words(app))
+        assert "≤51.5" not in scene.words(app)
+        known.set()
+        await scene.until(pilot, lambda: "≤51.5" in scene.words(app) and "≤68.7" in scene.words(app))
 
 
 async def test_the_machine_is_looked_at_only_while_this_is_in_front(

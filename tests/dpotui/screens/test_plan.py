@@ -193,7 +193,9 @@ async def test_evidence_is_chosen_from_files_runs_and_facts(busy: Scene) -> None
         app = await scene.settled(pilot)
         await go_to(pilot, app, "dpo.gates.kl")
         await pilot.press("e")
-        await scene.until(pilot, lambda: isinstance(app.screen, EvidenceScreen) and "dpo.kl_div" in scene.words(app))
+        await scene.until(
+            pilot, lambda: isinstance(app.screen, EvidenceScreen) and "dpo.preference" in scene.words(app)
+        )
         names = app.screen.query_one(Table)
         # The fact of the item itself is named first.
         assert scene.words(app).index("dpo.kl_divergence") < scene.words(app).index("dpo.preference_gap")
