@@ -18,7 +18,7 @@ from core.store import open_store
 from core.store.runs import Run
 from core.text import one_line, printable
 from dpotui.screens.dialogs import DIALOG_CSS, text
-from dpotui.screens.modal import Modal
+from dpotui.screens.queueing import LOOK, Queueing
 
 if TYPE_CHECKING:
     from core.handover.request import Wish
@@ -62,13 +62,11 @@ def _of(run: Run | None) -> tuple[str | None, str]:
     return (folder, one_line(folder, 60)) if isinstance(folder, str) else (None, "")
 
 
-class HandOver(Modal[str | None]):
-    """Gives back the id of the run that was queued."""
-
+class HandOver(Queueing["Wish"]):
     DEFAULT_CSS = DIALOG_CSS.format(name="HandOver", width=76) + "HandOver .choices { margin-top: 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Cancel", id="hand-over.cancel"),
-        Binding("enter", "start", "Start", id="hand-over.start"),
+        Binding("enter", "queue", "Start", id="hand-over.start"),
         Binding("q", "turn('quantize')", "Quantize", tooltip="Not, or to 8 or 4 bits", id="hand-over.quantize"),
         Binding("w", "turn('dtype')", "Weights", tooltip="The type of the weights", id="hand-over.dtype"),
         Binding("g", "turn('gguf')", "GGUF", tooltip="For llama.cpp too", id="hand-over.gguf"),
@@ -79,7 +77,6 @@ class HandOver(Modal[str | None]):
         super().__init__()
         self._what, self._named = what, named
         self._chosen: dict[str, Any] = {"quantize": None, "dtype": None, "gguf": False, "peft": False}
-        self._starting = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
@@ -110,27 +107,22 @@ class HandOver(Modal[str | None]):
         self.query_one(".choices", Static).update(self._choices())
         self._look()
 
-    def _wish(self) -> Wish:
-        from core.handover.request import Wish
-
-        return Wish(self._what, **self._chosen)
-
-    @work(exclusive=True, group="look", exit_on_error=False)
+    @work(exclusive=True, group=LOOK, exit_on_error=False)
     async def _look(self) -> None:
         """Where it would go, or why it cannot be."""
         try:
-            output = await asyncio.to_thread(self._planned)
+            output = await asyncio.to_thread(self._planned, self.asked())
         except UserError as error:
             self._show("", str(error))
         else:
             self._show(f"into {output}, or under the next free number", "")
 
-    def _planned(self) -> str:
+    def _planned(self, wish: Wish) -> str:
         from core.handover.request import plan
 
         # A connection belongs to its thread.
         with closing(open_store(self._bench.workspace.database)) as db:
-            return plan(self._bench.workspace, db, self._wish()).output
+            return plan(self._bench.workspace, db, wish).output
 
     @property
     def _bench(self) -> Workbench:
@@ -145,31 +137,26 @@ class HandOver(Modal[str | None]):
         shown.update(printable(_as_keys(error.replace(f"{self._bench.workspace.root}/", ""))))
         shown.set_class(bool(error), "-shown")
 
-    def action_start(self) -> None:
-        if not self._starting:
-            self._starting = True
-            self._start()
+    def action_queue(self) -> None:
+        self.queue()
 
-    @work(group="start", exit_on_error=False)
-    async def _start(self) -> None:
-        try:
-            run_id = await asyncio.to_thread(self._submit)
-        except UserError as error:
-            self._show("", str(error))
-        else:
-            self.dismiss(run_id)
-        finally:
-            self._starting = False
+    def asked(self) -> Wish:
+        from core.handover.request import Wish
 
-    def _submit(self) -> str:
+        return Wish(self._what, **self._chosen)
+
+    def submit(self, asked: Wish) -> str:
         from core.engine import client
         from core.handover.request import submit
 
         with closing(open_store(self._bench.workspace.database)) as db:
-            run = submit(self._bench.workspace, db, self._wish())
+            run = submit(self._bench.workspace, db, asked)
         if not self._bench.in_process:
             client.ensure_engine(self._bench.workspace)
         return run.id
+
+    def refuse(self, error: str) -> None:
+        self._show("", error)
 
 
 def _as_keys(words: str) -> str:

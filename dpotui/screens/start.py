@@ -6,7 +6,7 @@ import asyncio
 import shlex
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -20,7 +20,7 @@ from core.store import open_store
 from core.text import one_line, printable
 from core.workspace import Workspace
 from dpotui.screens.dialogs import DIALOG_CSS, text
-from dpotui.screens.modal import Modal
+from dpotui.screens.queueing import LOOK, Queueing
 from dpotui.stages import EVERY_ACTION, TRAINED, Action, ConfigKind
 from dpotui.widgets.typed import Typed
 
@@ -48,9 +48,16 @@ _NAMED = 3
 _ERRORS = 4
 
 
-class Start(Modal[str | None]):
-    """Gives back the id of the run that was started."""
+class _Typed(NamedTuple):
+    """What stands in the dialog."""
 
+    action: Action
+    config: str  # from the workspace
+    overrides: str
+    at: str
+
+
+class Start(Queueing[_Typed]):
     DEFAULT_CSS = (
         DIALOG_CSS.format(name="Start", width=86)
         + "Start .memory.-safe { color: $success; } Start .memory.-tight { color: $warning; }"
@@ -70,9 +77,8 @@ class Start(Modal[str | None]):
         self._action = action
         self._config = config or action.config
         self._overrides = overrides or action.overrides
-        self._starting = False
         # What was typed when the person was told that the machine has not enough memory for it.
-        self._warned: tuple[str, str] | None = None
+        self._warned: _Typed | None = None
         self._files: list[str] = []  # configurations of this kind, from the workspace
         self._notes: tuple[str, ...] = ()  # what is to be known of a sweep before it starts
 
@@ -163,67 +169,68 @@ class Start(Modal[str | None]):
     def _check(self) -> None:
         self._look()
 
-    @work(exclusive=True, group="check", exit_on_error=False)
+    @work(exclusive=True, group=LOOK, exit_on_error=False)
     async def _look(self) -> None:
         """Read the configuration as it would be used, and say what it comes to or what is wrong."""
         await asyncio.sleep(0.15)
         self._tell_memory("")
         self._tell_more("")
+        asked = self.asked()
         try:
-            config = await asyncio.to_thread(self._load)
-            self._at()
+            config = await asyncio.to_thread(self._load, asked)
+            _moment(asked)
         except UserError as error:
             self._show("", str(error))
             return
         self._show(_summary(config), "")
-        found = await asyncio.to_thread(self._forecast, config)
+        found = await asyncio.to_thread(self._forecast, asked.action, config)
         if isinstance(found, str):
             self._tell_memory(found)
         elif found is not None:
             self._tell_memory(found.short(), found.verdict)
-        self._tell_more(await asyncio.to_thread(self._more, config))
+        self._tell_more(await asyncio.to_thread(self._more, asked.action, config))
 
-    def _load(self) -> RunConfig:
+    def _load(self, asked: _Typed) -> RunConfig:
         from core.config import CONFIGS, RUN_CONFIGS, load_config
 
-        path = self._workspace.path(self.query_one("#config", Input).value.strip())
+        path = self._workspace.path(asked.config)
         try:
-            overrides = shlex.split(self.query_one("#overrides", Input).value)
+            overrides = shlex.split(asked.overrides)
         except ValueError as error:
             raise UserError(f"changed keys: {error}: quote a value with blanks in it") from None
-        if self._action.kind == "sweep":
+        if asked.action.kind == "sweep":
             from core.experiments.sweep_plan import plan_sweep
 
             plan = plan_sweep(self._workspace, path, overrides=overrides)
             self._notes = plan.notes
             return plan.config
-        name: str = self._action.model
-        if self._action.kind == "calibrate":
+        name: str = asked.action.model
+        if asked.action.kind == "calibrate":
             # What is measured is what the file configures.
             name = next((kind for kind in CONFIGS if path.name.startswith(kind)), name)
         config = load_config(path, RUN_CONFIGS[name], overrides)
-        if self._action.kind == "iterate":
+        if asked.action.kind == "iterate":
             from core.experiments.iterate_plan import read_plan
 
             read_plan(self._workspace, cast("IterateConfig", config))  # what its files lack is said now
         return config
 
-    def _forecast(self, config: RunConfig) -> Forecast | str | None:
+    def _forecast(self, action: Action, config: RunConfig) -> Forecast | str | None:
         """The memory it will take, or why that is not known; of an evaluation whether it runs code of the model's."""
-        if self._action.kind in ("evaluate", "iterate"):
+        if action.kind in ("evaluate", "iterate"):
             from core.evaluation import consent
             from core.experiments.iterate_plan import read_plan
 
             evaluated: EvalConfig | None
-            if self._action.kind == "iterate":
+            if action.kind == "iterate":
                 evaluated = read_plan(self._workspace, cast("IterateConfig", config)).evaluate
             else:
                 evaluated = cast("EvalConfig", config)
             told = consent.told(self._workspace, evaluated) if evaluated is not None else ()
             return "\n".join(told) or None
-        if self._action.kind == "sweep":
+        if action.kind == "sweep":
             return "\n".join(self._notes) or None
-        if self._action.kind not in TRAINED:
+        if action.kind not in TRAINED:
             return None
         from core.training.forecast import forecast
 
@@ -232,17 +239,17 @@ class Start(Modal[str | None]):
         except UserError as error:
             return f"memory: {error}"
 
-    def _more(self, config: RunConfig) -> str:
+    def _more(self, action: Action, config: RunConfig) -> str:
         """How long it will take, and what the last run had otherwise."""
         from core.config.draft import differences
         from core.config.history import last_run
         from dpotui.screens.forecast import time_of
 
         lines = []
-        if self._action.kind in TRAINED:
-            lines.append(time_of(self._workspace, self._action.kind, cast("TrainingConfig", config)))
+        if action.kind in TRAINED:
+            lines.append(time_of(self._workspace, action.kind, cast("TrainingConfig", config)))
         with closing(open_store(self._workspace.database)) as db:
-            last = last_run(db, self._action.model)
+            last = last_run(db, action.model)
         if last is not None:
             found = [one.words() for one in differences(type(config), config.model_dump(mode="json"), last.config)]
             more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
@@ -279,61 +286,54 @@ class Start(Modal[str | None]):
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if not self._starting:
-            self._starting = True
-            self._start()
+        self.queue()
 
-    @work(group="start", exit_on_error=False)
-    async def _start(self) -> None:
-        try:
-            run_id = await asyncio.to_thread(self._submit)
-        except UserError as error:
-            self._show("", str(error))
-        else:
-            self.dismiss(run_id)
-        finally:
-            self._starting = False
+    def asked(self) -> _Typed:
+        config, overrides, at = (self.query_one(f"#{name}", Input).value for name in ("config", "overrides", "at"))
+        return _Typed(self._action, config.strip(), overrides, at.strip())
 
-    def _submit(self) -> str:
+    def submit(self, asked: _Typed) -> str:
         from core.engine import client
 
-        config = self._load()
-        path = self.query_one("#config", Input).value.strip()
-        at = self._at()
-        self._refuse_once(config)
+        config, at = self._load(asked), _moment(asked)
+        self._refuse_once(asked, config)
         # A connection belongs to its thread.
         with closing(open_store(self._workspace.database)) as db:
-            if self._action.kind == "sweep":
+            if asked.action.kind == "sweep":
                 from core.experiments.sweep_start import start_sweep
 
-                run = start_sweep(self._workspace, db, cast("SweepConfig", config), path, not_before=at)
+                run = start_sweep(self._workspace, db, cast("SweepConfig", config), asked.config, not_before=at)
             else:
-                run = client.submit(self._workspace, db, self._action.kind, config, config_path=path, not_before=at)
+                run = client.submit(
+                    self._workspace, db, asked.action.kind, config, config_path=asked.config, not_before=at
+                )
         if not cast("Workbench", self.app).in_process:
             client.ensure_engine(self._workspace)
         return run.id
 
-    def _at(self) -> float | None:
-        """When it may start; None where that is now.
+    def refuse(self, error: str) -> None:
+        self._show("", error)
 
-        Raises:
-            UserError: what was typed is no moment to come.
-        """
-        from core.runs.queue import moment_of
-
-        said = self.query_one("#at", Input).value.strip()
-        return moment_of(said, time.time()) if said else None
-
-    def _refuse_once(self, config: RunConfig) -> None:
+    def _refuse_once(self, asked: _Typed, config: RunConfig) -> None:
         """What is larger than the machine is started when the person asks for it a second time."""
-        asked = (self.query_one("#config", Input).value, self.query_one("#overrides", Input).value)
-        found = self._forecast(config)
+        found = self._forecast(asked.action, config)
         if found is None or isinstance(found, str) or not found.impossible or self._warned == asked:
             return
         self._warned = asked
         raise UserError(
             f"{found.short()}: this machine has {found.limit.physical / 1e9:.1f} GB; enter again starts it all the same"
         )
+
+
+def _moment(asked: _Typed) -> float | None:
+    """When it may start; None where that is now.
+
+    Raises:
+        UserError: what was typed is no moment to come.
+    """
+    from core.runs.queue import moment_of
+
+    return moment_of(asked.at, time.time()) if asked.at else None
 
 
 def _summary(config: RunConfig) -> str:

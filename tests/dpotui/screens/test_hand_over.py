@@ -89,7 +89,8 @@ async def test_what_cannot_be_is_said_and_not_started(trained: Scene, started: l
         wait = "GGUF file (g): mlx-lm writes GGUF of llama, mistral, not of 'qwen2': leave it out"
         await shown("g", wait=wait)(pilot)
         await pilot.press("enter")
-        await scene.until(pilot, lambda: wait in scene.prose(app))
+        await scene.settled(pilot)
+        assert wait in scene.prose(app)
         assert runs.listing(trained.db, kind="export") == []
         await pilot.press("g")
         await scene.until(pilot, lambda: "into outputs/dpo-001-export" in scene.prose(app))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from textual.widgets import Input
 
 from core.config import RUN_CONFIGS, load_config
 from core.engine import client
+from core.errors import UserError
 from core.store import commands, runs
 from core.workspace import Workspace
 from dpotui.screens.start import _HINTS
@@ -97,7 +99,7 @@ async def test_starting_a_run_shows_errors_in_place(busy: Scene, started: list[W
         await scene.until(pilot, lambda: "did you mean" in scene.prose(app))
         assert "configs/dpo_config.yaml:" in scene.words(app)
         await pilot.press("enter")
-        await pilot.pause()
+        await scene.settled(pilot)
         assert app.screen.is_modal
         path.write_text(path.read_text().replace("  lerning_rate:", "  learning_rate:"))
         app.screen.query_one(
@@ -110,6 +112,58 @@ async def test_starting_a_run_shows_errors_in_place(busy: Scene, started: list[W
     assert (run.state, run.config["training"]["beta"], run.steps) == ("queued", 0.2, 40)
     assert run.config_path == "configs/dpo_config.yaml"
     assert started == [busy.workspace]
+
+
+async def test_a_run_that_is_being_queued_is_the_one_that_was_asked_for(
+    busy: Scene, started: list[Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, go = threading.Event(), threading.Event()
+    submit = client.submit
+
+    def slowly(*args: Any, **named: Any) -> Any:
+        entered.set()
+        assert go.wait(10)
+        return submit(*args, **named)
+
+    monkeypatch.setattr(client, "submit", slowly)
+    async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await app.open_stage(5)
+        await pilot.press("g", "enter")
+        await scene.until(pilot, entered.is_set)
+        await pilot.press("ctrl+t", "enter", "escape")
+        assert app.screen.query_one(".box").border_title == "Start: DPO training"
+        app.screen.query_one("#overrides", Input).value = "training.beta=0.2"
+        go.set()
+        await scene.until(pilot, lambda: not app.screen.is_modal)
+    assert [run.id for run in runs.listing(busy.db, states=("queued",))] == ["dpo-003"]
+    assert runs.get(busy.db, "dpo-003").config["training"]["beta"] == 0.1
+    assert started == [busy.workspace]
+
+
+async def test_a_refusal_of_what_was_mended_since_is_not_shown(
+    busy: Scene, started: list[Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    def refuse(*args: Any, **named: Any) -> Any:
+        entered.set()
+        assert go.wait(10)
+        raise UserError("too much")
+
+    monkeypatch.setattr(client, "submit", refuse)
+    async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
+        app = await scene.settled(pilot)
+        await app.open_stage(5)
+        await pilot.press("g", "enter")
+        await scene.until(pilot, entered.is_set)
+        app.screen.query_one("#overrides", Input).value = "training.max_steps=40 training.warmup_steps=4"
+        await scene.until(pilot, lambda: "40 steps of" in scene.prose(app))
+        go.set()
+        await scene.settled(pilot)
+        assert "40 steps of" in scene.prose(app) and "too much" not in scene.prose(app)
+        await pilot.press("enter")
+        await scene.until(pilot, lambda: "too much" in scene.prose(app))
 
 
 async def test_another_kind_brings_its_configuration(busy: Scene) -> None:
