@@ -357,7 +357,7 @@ class Workbench(App[None]):
             if bell:
                 self._alert(words)
         self._told = event.snapshot
-        if not self.screen_stack:  # the person is leaving
+        if not self.is_running:  # the person is leaving: screens are taken down, their widgets first
             return
         self.mode_screen.refresh_all()
         self._collecting.rest()

@@ -221,9 +221,10 @@ def _answers(snapshot: Snapshot, app: Workbench) -> bool:
 
 
 async def until(pilot: Pilot[None], what: Any) -> None:
-    """Wait until `what()` holds."""
+    """Wait until `what()` holds, and what came with it is on screen."""
     for _ in range(500):
         if what():
+            await pilot.pause()
             return
         await pilot.pause(0.02)
     raise AssertionError(f"never: {what}")

@@ -49,6 +49,7 @@ async def test_nothing_is_sent_when_nothing_happens(
             arrived = -1
             while arrived != len(sent):  # what is read in the background comes once
                 arrived = len(sent)
+                await scene.settled(pilot)
                 await pilot.pause(0.8)
             before, began = "".join(sent), polls
             await scene.until(pilot, lambda began=began: polls - began >= 30)
