@@ -103,11 +103,6 @@ def forget(db: Database, run: str, tracker: str) -> None:
         db.execute("DELETE FROM tracked WHERE run = ? AND tracker = ?", [run, tracker])
 
 
-def in_words(db: Database, run: str) -> str:
-    """Where the metrics of a run go: runs.db always, and each tracker with how it stands."""
-    return "; ".join(["runs.db", *(one.words for one in of_run(db, run))])
-
-
 def _tracked(row: dict[str, Any]) -> Tracked:
     return Tracked(
         **{**row, "options": json.loads(row["options"]), "position": Position(**json.loads(row["position"]))}

@@ -143,7 +143,7 @@ def run(context: Context) -> None:
         Fact("dpo.config_valid", 1.0, run=me, source=context.run.config_path or "configuration accepted"),
         Fact("dpo.batch_size", pairs_a_step, unit="pairs", run=me, source=source),
         Fact("dpo.checkpoints", config.training.save_steps, unit="steps", run=me, source="save_steps and the best one"),
-        _logging(context),
+        _logging(context, "began"),
         Fact("dpo.started", 1.0, run=me, source=f"{len(train)} pairs", inputs={**model_hashes, **data_hashes}),
     )
     if context.ranks.alone:  # else it is recorded where their shares are settled
@@ -282,10 +282,13 @@ def record_facts(
         ),
         Fact("dpo.finished", 1.0, run=me, source=length, inputs=inputs),
         Fact("dpo.logs_saved", 1.0, run=me, source="log and metrics in runs.db"),
-        _logging(context),
+        _logging(context, "ended"),
     )  # fmt: skip
 
 
-def _logging(context: Context) -> Fact:
-    """Where the run is written down: said when it begins, and with what became of it when it ends."""
-    return Fact("dpo.logging", 1.0, run=context.run.id, source=tracked.in_words(context.db, context.run.id))
+def _logging(context: Context, moment: str) -> Fact:
+    """Where the run is written down; of trackers that go on, how it was when the run began or ended."""
+    told = tracked.of_run(context.db, context.run.id)
+    goes_on = [f"so when the run {moment}"] if any(one.state in tracked.ON for one in told) else []
+    words = "; ".join(["runs.db", *(one.words for one in told), *goes_on])
+    return Fact("dpo.logging", 1.0, run=context.run.id, source=words)

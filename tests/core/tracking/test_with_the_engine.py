@@ -81,7 +81,7 @@ def test_it_is_told_as_it_goes_and_stage_5_says_where(
     assert wandb.summary()["facts/dpo.preference_gap"] == facts.of_run(db, run)["dpo.preference_gap"].value
     said = facts.of_run(db, run)["dpo.logging"].source
     assert said.startswith("runs.db; ")
-    assert "W&B at https://somewhere.example/" in said
+    assert "W&B at https://somewhere.example/" in said and said.endswith("; so when the run ended")
     if _state(db, run, "mlflow") == "missing":
         assert "MLflow (not installed): pip install 'dpotui[mlflow]'" in said
         warnings = [line.text for line in log.everything(db, run) if line.level == "warning"]
