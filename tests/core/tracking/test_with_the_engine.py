@@ -129,7 +129,7 @@ def _state(db: Database, run: str, tracker: str) -> str:
     return found.state if found is not None else ""
 
 
-def _until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+def _until(true: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not come to pass"
