@@ -6,12 +6,12 @@ from mlx.utils import tree_flatten
 
 from core.evaluation import contamination
 from core.evaluation.held_out import read_held_out
-from core.evaluation.policy_kl import Measured, measure, sample
+from core.evaluation.policy_kl import Measured, diverge, measure, sample
 from core.evaluation.references import Against, against
 from core.evaluation.rows import Rows, write_json
 from core.evaluation.session import Session
 from core.models.load import LanguageModel, adapted, resolve
-from core.models.reference import WeightsFromDisk
+from core.models.reference import Reference, WeightsFromDisk
 from core.store.facts import Fact
 from core.text import printable
 from core.training.dpo_run import architecture_differences
@@ -66,13 +66,9 @@ def _kl(session: Session, loaded: LanguageModel, what: Against, inputs: dict[str
     if what.reference is None:
         return Fact(KL, None, unit=unit, source=what.why, inputs=inputs), None
     reads = session.reads(what.reference, session.config.alignment_evaluation.preference_validation.test_set)
-    stands = session.adapter_on(what.reference)
-    path = resolve(session.context.workspace, what.reference)
-    different = [] if stands else architecture_differences(path, loaded.path)
-    if different:
-        why = f"{printable(what.reference)} and the model differ in {', '.join(different)}"
-        return Fact(KL, None, unit=unit, source=why, inputs=inputs | reads), None
-    reference = stands or WeightsFromDisk(loaded.model, path, session.dtype, session.config.model.trust_remote_code)
+    reference = _reference(session, loaded, what.reference)
+    if isinstance(reference, str):
+        return Fact(KL, None, unit=unit, source=reference, inputs=inputs | reads), None
     with session.rows(ROWS) as found:
         measured = measure(session, loaded, reference, _prompts(session, loaded, what), found)
     session.context.log(
@@ -87,10 +83,28 @@ def _kl(session: Session, loaded: LanguageModel, what: Against, inputs: dict[str
     return fact, measured
 
 
-def fill(session: Session, found: Rows, what: Against) -> None:
+def _reference(session: Session, loaded: LanguageModel, name: str) -> Reference | str:
+    """The model that the KL is from, or why it cannot be."""
+    stands = session.adapter_on(name)
+    path = resolve(session.context.workspace, name)
+    different = [] if stands else architecture_differences(path, loaded.path)
+    if different:
+        return f"{printable(name)} and the model differ in {', '.join(different)}"
+    return stands or WeightsFromDisk(loaded.model, path, session.dtype, session.config.model.trust_remote_code)
+
+
+def fill_responses(session: Session, found: Rows, what: Against) -> None:
     """Have the policy write the responses whose KL is measured."""
     loaded = session.model()
     sample(session, loaded, _prompts(session, loaded, what), found)
+
+
+def fill_kl(session: Session, found: Rows, what: Against) -> None:
+    """Measure the KL of the responses; of none where the reference cannot be had."""
+    loaded = session.model()
+    reference = None if what.reference is None else _reference(session, loaded, what.reference)
+    if reference is not None and not isinstance(reference, str):
+        diverge(session, loaded, reference, _prompts(session, loaded, what), found)
 
 
 def _prompts(session: Session, loaded: LanguageModel, what: Against) -> list[list[int]]:

@@ -46,9 +46,7 @@ def measure(
         prompts: token ids; with fewer prompts than samples they come round again.
         found: keeps the responses and what was measured of them.
     """
-    wanted = sample(session, loaded, prompts, found)
-    samples = [Tokens(prompt, (found["response", place],)) for place, prompt in enumerate(wanted)]
-    _measure(session, loaded, reference, samples, found)
+    samples = diverge(session, loaded, reference, prompts, found)
     measured = [found["kl", place] for place in range(len(samples))]
     tokens = [len(sample.responses[0]) for sample in samples]
     mean, low, high = mean_per_token(measured, tokens)
@@ -72,15 +70,22 @@ def sample(session: Session, loaded: LanguageModel, prompts: Sequence[list[int]]
     return wanted
 
 
-def _measure(session: Session, loaded: LanguageModel, reference: Reference, samples: list[Tokens], found: Rows) -> None:
-    """Fill in the KL of each response, summed over its tokens."""
+def diverge(
+    session: Session, loaded: LanguageModel, reference: Reference, prompts: Sequence[list[int]], found: Rows
+) -> list[Tokens]:
+    """Fill in the KL of each response, as ("kl", number), summed over its tokens; returns the samples.
+
+    Batches are the same whatever of it is there, and so is every digit.
+    """
+    wanted = sample(session, loaded, prompts, found)
+    samples = [Tokens(prompt, (found["response", place],)) for place, prompt in enumerate(wanted)]
     known = [("kl", place) in found for place in range(len(samples))]
     session.stretch("exact KL of the responses", len(samples), sum(known), share=(1, 2))
     budget = Budget(tokens_at_a_time())
     batches = [
         collate(samples, indices)
-        for indices in in_order([sample.length for sample in samples], budget)
-        if not all(known[place] for place in indices)
+        for group, indices in enumerate(in_order([sample.length for sample in samples], budget))
+        if not all(known[place] for place in indices) and session.mine(group)
     ]
     head = Head(loaded.model)
     for several in _in_chunks(batches, loaded, isinstance(reference, AdapterOff)):
@@ -90,6 +95,7 @@ def _measure(session: Session, loaded: LanguageModel, reference: Reference, samp
         for batch, own, other in zip(several, ours, theirs, strict=True):
             _add(session, head, reference, batch, samples, own, other, found)
     session.between()
+    return samples
 
 
 def _in_chunks(batches: list[Batch], loaded: LanguageModel, switches: bool) -> list[list[Batch]]:

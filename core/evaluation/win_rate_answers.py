@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from core.config.evaluate import PreferenceValidation
 from core.data.tokenize import TemplateRefusal, Tokens, prompt_ids, refuse_unknown_tokens
@@ -29,23 +30,31 @@ def answer(
     session: Session, settings: PreferenceValidation, prompts: Sequence[HeldOut], stretches: int
 ) -> Counter[str]:
     """Have both models answer, and write answers.jsonl; how many prompts were left out, by the reason."""
-    models = _models(session)
-    left_out: Counter[str] = Counter()
     with session.rows(ROWS) as found:
         fill(session, found, settings, prompts, stretches)
-        both = []
-        for prompt in prompts:
-            told = {who: found[who, prompt.line] for who in models if (who, prompt.line) in found}
-            why = next((one["why"] for one in told.values() if one["text"] is None), None)
-            if why is not None:
-                left_out[why] += 1
-                continue
-            responses = [{"model": models[who], "recipe": who, **one} for who, one in told.items()]
-            both.append(
-                {"line": prompt.line, "category": prompt.category, "prompt": prompt.prompt, "responses": responses}
-            )
+        return write(session, found, prompts)
+
+
+def write(session: Session, found: Rows, prompts: Sequence[HeldOut]) -> Counter[str]:
+    """Write answers.jsonl of what is filled in; how many prompts were left out, by the reason."""
+    models = _models(session)
+    without: Counter[str] = Counter()
+    both = []
+    for prompt in prompts:
+        told = {who: found[who, prompt.line] for who in models if (who, prompt.line) in found}
+        why = next((one["why"] for one in told.values() if left_out(one)), None)
+        if why is not None:
+            without[why] += 1
+            continue
+        responses = [{"model": models[who], "recipe": who, **one} for who, one in told.items()]
+        both.append({"line": prompt.line, "category": prompt.category, "prompt": prompt.prompt, "responses": responses})
     write_lines(session.folder / ANSWERS, both)
-    return left_out
+    return without
+
+
+def left_out(row: Any) -> bool:
+    """Whether a row says of a prompt that it cannot be asked."""
+    return isinstance(row, dict) and row.get("text", "") is None
 
 
 def fill(

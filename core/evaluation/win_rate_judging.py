@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from core.evaluation.win_rate_compared import ANSWERS, BASELINE, POLICY, Compare
 from core.generation.asking import ask_all, open_judge, opinion_of
 from core.generation.endpoint import Endpoint
 from core.generation.groups import Question, groups, questions
-from core.generation.judges import Asked
+from core.generation.judges import Asked, Say
 from core.generation.rubric import read_rubric
 from core.generation.verdicts import NAME, Said, Verdicts, read_verdicts
 from core.intervals import wilson
@@ -25,8 +25,8 @@ from core.models.reward_folder import is_reward, refuse_other
 from core.text import printable
 
 _KEY = "alignment_evaluation.preference_validation.judge"
-_NAME = "judge"
-_Texts = dict[tuple[int, int, int | None], str]
+# What the judge is called in the file of verdicts.
+WHO = "judge"
 # A comparison of which one order alone can be read is not decided: it may be the position that spoke.
 ONE_ORDER = "one_order"
 
@@ -69,41 +69,39 @@ def refuse(session: Session, judge: Judge) -> None:
 
 def ask(session: Session, judge: Judge, rows: Sequence[Compared], share: tuple[int, int]) -> Heard:
     """Have the judge compare what is open, and write into `rows` what it says."""
-    session.release()
-    path = session.folder / ANSWERS
-    every = list(_asked(path, judge))
+    every = questions_of(session, judge)
     verdicts = Verdicts(session.folder / NAME)
     try:
-        done = verdicts.of(_NAME)
+        done = verdicts.of(WHO)
         session.stretch("judging", len(every), len(done), share=share)
-        if any(question not in done for question, _ in every):
-            _ask(session, judge, every, verdicts)
+        answer(session, judge, every, done, lambda said: session.advance(verdicts.append(WHO, said)))
     finally:
         verdicts.close()
     return _heard(session.folder / NAME, judge, every, done, rows)
 
 
-def _asked(path: Path, judge: Judge) -> Iterator[Asked]:
-    """Both orders of every two answers that differ, or of a judge that scores each of them."""
-    for row in groups(path):
-        if not isinstance(row, BadRow):  # an answer that is empty is not shown to anybody
-            kind = "scores" if judge.kind == "reward" else judge.ask
-            yield from ((question, row) for question in questions(row, kind))
+def questions_of(session: Session, judge: Judge) -> list[Asked]:
+    """What is asked of answers.jsonl: both orders of every two that differ, or of each of them how good it is."""
+    kind = "scores" if judge.kind == "reward" else judge.ask
+    # An answer that is empty is not shown to anybody.
+    rows = [row for row in groups(session.folder / ANSWERS) if not isinstance(row, BadRow)]
+    return [(question, row) for row in rows for question in questions(row, kind)]
 
 
-def _ask(session: Session, judge: Judge, every: list[Asked], verdicts: Verdicts) -> None:
+def answer(session: Session, judge: Judge, every: list[Asked], done: Mapping[Question, Said], say: Say) -> None:
+    """Have the judge say what is not done yet, in batches that are the same whatever of them is."""
+    if all(question in done for question, _ in every):
+        return
+    session.release()
     context = session.context
     folder = None if judge.kind == "endpoint" else resolve(context.workspace, judge.model)
     try:
-        asker = open_judge(context.workspace, _NAME, judge, folder, session.config.compute, context.log)
+        asker = open_judge(context.workspace, WHO, judge, folder, session.config.compute, context.log)
     except UserError as error:
         raise UserError(f"{_KEY}: {error}") from error
 
-    def say(said: list[tuple[Question, Said]]) -> None:
-        session.advance(verdicts.append(_NAME, said))
-
     try:
-        ask_all(asker, every, verdicts.of(_NAME), say, session.between)
+        ask_all(asker, every, done, say, session.between, session.mine)
         session.between()
     finally:
         asker.close()

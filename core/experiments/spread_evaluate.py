@@ -5,6 +5,7 @@ Then a part is done as on one machine: it finds what was measured, measures what
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections import Counter
@@ -18,8 +19,9 @@ from core.evaluation.evaluate_run import PARTS
 from core.evaluation.references import against
 from core.evaluation.rows import Key
 from core.evaluation.session import Session
-from core.experiments.spread_measures import FILES, ITEMS
+from core.experiments.spread_measures import FILES, ITEMS, STAGES
 from core.experiments.spread_shares import Obeying, Spread, hosts_for
+from core.experiments.spread_verdicts import VERDICT, VerdictRows, said_of
 from core.store import benchmarks as results
 from core.training.context import Context
 
@@ -95,14 +97,16 @@ class _OverHosts:
         """Of another part the groups of items that are computed together are dealt."""
 
         def run(session: Session) -> None:
-            about = _about(session, part)
-            if about is not None:
-                self._measure(session, part, about)
+            for stage in STAGES[part]:
+                about = _about(session, part, stage)
+                if about is None or not self._measure(session, part, about):
+                    break
             PARTS[part](session)
 
         return run
 
-    def _measure(self, session: Session, part: str, about: dict[str, Any]) -> None:
+    def _measure(self, session: Session, part: str, about: dict[str, Any]) -> bool:
+        """Whether all of a stage is there now."""
         computes = plan(session.config.compute)
         task = {
             "kind": "measure",
@@ -112,7 +116,7 @@ class _OverHosts:
             **about,
         }
         obeying, counts, said = Obeying(session.context, lambda: _KEPT), Counter[str](), time.monotonic()
-        with session.rows(FILES[part]) as found:
+        with VerdictRows(session) if about["stage"] == "verdicts" else session.rows(FILES[part]) as found:
 
             def take(host: str, item: str, told: dict[str, Any]) -> None:
                 rows = [_row(part, entry) for entry in told["rows"]]
@@ -124,14 +128,16 @@ class _OverHosts:
                 if (pauses := obeying()) or time.monotonic() - said < _EVERY:
                     return pauses
                 said = time.monotonic()
-                session.say(f"{part} on {len(self._spread.workers)} hosts: {counts.total()} are measured")
+                hosts = len(self._spread.workers)
+                session.say(f"{part}, {about['stage']} on {hosts} hosts: {counts.total()} are measured")
                 return False
 
             left = self._reached(session).work(task, ITEMS, lambda items: {"known": list(found)}, take, between)
         shares = ", ".join(f"{host} {number}" for host, number in counts.items())
-        session.context.log(f"{part}: {counts.total()} rows are measured ({shares or 'nobody'})")
+        session.context.log(f"{part}, {about['stage']}: {counts.total()} rows are measured ({shares or 'nobody'})")
         if left:
             session.context.log(f"no host is left: the rest of the part {part} is measured here", "warning")
+        return not left
 
     def _reached(self, session: Session) -> Spread:
         session.release()  # one of the workers may be this machine
@@ -142,12 +148,14 @@ class _OverHosts:
         return self._spread
 
 
-def _about(session: Session, part: str) -> dict[str, Any] | None:
-    """What the workers are told of a part; None where nothing of it is measured."""
+def _about(session: Session, part: str, stage: str) -> dict[str, Any] | None:
+    """What the workers are told of a stage of a part; None where nothing of it is measured by them."""
     if part == "perplexity" and session.config.perplexity.validation_file is None:
         return None
+    if stage == "verdicts":
+        return _about_judge(session)
     if part not in ("preference", "final"):
-        return {"reads": {}}
+        return {"stage": stage, "reads": {}}
     what = against(session)
     if what.reference is None:
         return None
@@ -156,7 +164,16 @@ def _about(session: Session, part: str) -> dict[str, Any] | None:
     reference = workspace.relative(path) if path.exists() else what.reference
     made = None if what.made.config is None else what.made.config.model_dump(mode="json")
     reads = session.context.inputs(str(path)) if path.exists() else {}
-    return {"reads": reads, "reference": reference, "made": made}
+    return {"stage": stage, "reads": reads, "reference": reference, "made": made}
+
+
+def _about_judge(session: Session) -> dict[str, Any] | None:
+    """People and endpoints are asked by this machine."""
+    judge = session.config.alignment_evaluation.preference_validation.judge
+    if judge is None or judge.kind == "endpoint":
+        return None
+    rubric = () if judge.kind == "reward" else (str(session.context.workspace.path(judge.rubric_file)),)
+    return {"stage": "verdicts", "reads": session.context.inputs(*rubric)}
 
 
 def _answer(entry: Any) -> tuple[str, Any]:
@@ -186,14 +203,30 @@ def _row(part: str, entry: Any) -> tuple[Key, Any]:
     Raises:
         ValueError: it is none.
     """
-    (of, number), value = entry
-    if of not in _OF[part] or type(number) is not int or not _IS[part](value):
+    key, value = entry
+    if part == "win_rate" and key[:1] == [VERDICT]:
+        said_of(key, value)
+        return tuple(key), value
+    of, number = key
+    if not isinstance(of, str) or type(number) is not int or not _IS.get((part, of), _nothing)(value):
         raise ValueError("no row as this program writes it")
     return (of, number), value
 
 
-def _numbers(value: Any, *kinds: type) -> bool:
-    return isinstance(value, list) and [type(one) for one in value] == list(kinds)
+def _nothing(value: Any) -> bool:
+    return False
+
+
+def _number(value: Any) -> bool:
+    return type(value) is float and math.isfinite(value)
+
+
+def _pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_number, value))
+
+
+def _counted(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and _number(value[0]) and type(value[1]) is int
 
 
 def _tokens(value: Any) -> bool:
@@ -207,15 +240,12 @@ def _text(value: Any) -> bool:
     return value["finish"] in ("stop", "length") and type(value["tokens"]) is int
 
 
-_OF = {
-    "perplexity": ("example",),
-    "preference": ("policy", "reference"),
-    "win_rate": ("policy", "baseline"),
-    "final": ("response",),
-}
-_IS: dict[str, Callable[[Any], bool]] = {
-    "perplexity": lambda value: _numbers(value, float, int),
-    "preference": lambda value: _numbers(value, float, float),
-    "win_rate": _text,
-    "final": _tokens,
+_IS: dict[tuple[str, str], Callable[[Any], bool]] = {
+    ("perplexity", "example"): _counted,
+    ("preference", "policy"): _pair,
+    ("preference", "reference"): _pair,
+    ("win_rate", "policy"): _text,
+    ("win_rate", "baseline"): _text,
+    ("final", "response"): _tokens,
+    ("final", "kl"): _number,
 }

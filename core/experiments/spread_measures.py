@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from core.evaluation import (
     perplexity_part,
     preference_part,
     win_rate_answers,
+    win_rate_judging,
     win_rate_part,
 )
 from core.evaluation.items import Unmeasured
@@ -31,6 +32,9 @@ from core.evaluation.own_benchmarks import Own
 from core.evaluation.references import Against
 from core.evaluation.rows import Key, Rows
 from core.evaluation.session import Session
+from core.experiments import spread_verdicts
+from core.generation.groups import Question
+from core.generation.verdicts import Said
 from core.models.device import use_device
 from core.models.limits import limits
 from core.store import open_store, runs
@@ -50,19 +54,20 @@ class _Share(Session):
 
     wait: Callable[[], None]
     items: frozenset[str] = frozenset()
-    known: Iterable[tuple[Key, Any]] = ()
+    known: Sequence[tuple[Key, Any]] = ()
     say_rows: Callable[[list[tuple[Key, Any]]], None]
-    in_group = False
 
     def between(self) -> None:
         self.wait()
+
+    def say_said(self, said: list[tuple[Question, Said]]) -> None:
+        self.say_rows([spread_verdicts.row_of(*one) for one in said])
 
     def rows(self, name: str) -> Rows:
         return _Told(self.folder / name, self)
 
     def mine(self, group: int) -> bool:
-        self.in_group = ITEMS[group % len(ITEMS)] in self.items
-        return self.in_group
+        return ITEMS[group % len(ITEMS)] in self.items
 
 
 class _Told(Rows):
@@ -76,10 +81,9 @@ class _Told(Rows):
     def add(self, rows: Iterable[tuple[Key, Any]]) -> None:
         new = list(rows)
         super().add(new)
-        # What is not of a group, as a prompt that cannot be asked, each host finds by itself, and so does the run.
-        if self._share.in_group:
-            self._share.say_rows(new)
-            self._share.in_group = False
+        # That a prompt cannot be asked each host finds by itself, and so does the run, which says why.
+        if told := [(key, value) for key, value in new if not win_rate_answers.left_out(value)]:
+            self._share.say_rows(told)
 
 
 @contextmanager
@@ -160,9 +164,9 @@ def measure(
         session.items = frozenset(message["items"])
         session.known = [(tuple(key), value) for key, value in message["known"]]
         session.say_rows = lambda new: say("", {"rows": new})
-        part = task["part"]
+        part, stage = task["part"], task["stage"]
         with session.rows(FILES[part]) as found:
-            _FILL[part](session, found, task)
+            STAGES[part][stage](session, found, task)
     for item in message["items"]:
         say(item, {"rows": []})
 
@@ -180,8 +184,23 @@ def _win_rate(session: Session, found: Rows, task: Mapping[str, Any]) -> None:
     win_rate_answers.fill(session, found, settings, win_rate_part.draw(session).prompts, 2)
 
 
-def _final(session: Session, found: Rows, task: Mapping[str, Any]) -> None:
-    final_part.fill(session, found, _against(task))
+def _verdicts(session: _Share, found: Rows, task: Mapping[str, Any]) -> None:
+    settings = session.config.alignment_evaluation.preference_validation
+    prompts = win_rate_part.draw(session).prompts
+    win_rate_answers.fill(session, found, settings, prompts, 3)  # what could not be asked
+    win_rate_answers.write(session, found, prompts)
+    done = dict(spread_verdicts.said_of(*row) for row in session.known if row[0][0] == spread_verdicts.VERDICT)
+    assert settings.judge is not None
+    every = win_rate_judging.questions_of(session, settings.judge)
+    win_rate_judging.answer(session, settings.judge, every, done, session.say_said)
+
+
+def _responses(session: Session, found: Rows, task: Mapping[str, Any]) -> None:
+    final_part.fill_responses(session, found, _against(task))
+
+
+def _kl(session: Session, found: Rows, task: Mapping[str, Any]) -> None:
+    final_part.fill_kl(session, found, _against(task))
 
 
 def _against(task: Mapping[str, Any]) -> Against:
@@ -190,11 +209,13 @@ def _against(task: Mapping[str, Any]) -> Against:
     return Against(Origin(None, made), task["reference"])
 
 
-_FILL: dict[str, Callable[[Session, Rows, Mapping[str, Any]], None]] = {
-    "perplexity": _perplexity,
-    "preference": _preference,
-    "win_rate": _win_rate,
-    "final": _final,
+_Fill = Callable[[_Share, Rows, Mapping[str, Any]], None]
+# What each part has measured, one stage after the other: a later one needs all rows of those before.
+STAGES: dict[str, dict[str, _Fill]] = {
+    "perplexity": {"examples": _perplexity},
+    "preference": {"pairs": _preference},
+    "win_rate": {"answers": _win_rate, "verdicts": _verdicts},
+    "final": {"responses": _responses, "KL": _kl},
 }
 FILES = {
     "perplexity": perplexity_part.ROWS,

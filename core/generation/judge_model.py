@@ -12,11 +12,11 @@ from core.config.judge import Judge
 from core.data.tokenize import TemplateRefusal, Tokens, refuse_unknown_tokens
 from core.errors import UserError
 from core.generation.groups import Question
-from core.generation.judges import Asked, Say, question_text, said
+from core.generation.judges import Asked, Mine, Say, every, question_text, said
 from core.generation.pairing import TIE_LOG_ODDS
 from core.generation.rubric import Rubric
 from core.generation.sampling import sample
-from core.generation.verdicts import TOO_LONG, Said
+from core.generation.verdicts import TOO_LONG, Said, Verdict
 from core.models.head import Head
 from core.models.load import LanguageModel
 
@@ -50,7 +50,12 @@ class ModelJudge:
         return self._chat
 
     def ask(
-        self, window: Sequence[Asked], done: Mapping[Question, Said], say: Say, between: Callable[[], None]
+        self,
+        window: Sequence[Asked],
+        done: Mapping[Question, Said],
+        say: Say,
+        between: Callable[[], None],
+        mine: Mine = every,
     ) -> None:
         asked: list[tuple[Question, list[int]]] = []
         for question, group in window:
@@ -62,9 +67,9 @@ class ModelJudge:
                 asked.append((question, ids))
         # Rows of like length together; by length and place alone, so that batches are the same after a resume.
         asked.sort(key=lambda one: -len(one[1]))
-        for batch in _batches(asked, self._judge.batch_size):
+        for number, batch in enumerate(_batches(asked, self._judge.batch_size)):
             between()
-            if all(question in done for question, _ in batch):
+            if all(question in done for question, _ in batch) or not mine(number):
                 continue
             texts = [ids for _, ids in batch]
             answers = self._compared(texts) if self._head else self._written([q for q, _ in batch], texts)
@@ -122,7 +127,7 @@ def _likelier(a: float, b: float) -> Said:
     odds = a - b
     if not np.isfinite(odds):
         raise UserError("the judge's log-probs are no numbers: its weights are broken, or compute.dtype too small")
-    verdict = "TIE" if abs(odds) < TIE_LOG_ODDS else "A" if odds > 0 else "B"
+    verdict: Verdict = "TIE" if abs(odds) < TIE_LOG_ODDS else "A" if odds > 0 else "B"
     return Said(verdict, odds, "", f"log p(A) {a:.4f}, log p(B) {b:.4f}")
 
 

@@ -13,7 +13,7 @@ from core.data.messages import as_messages
 from core.data.tokenize import Limits, TemplateRefusal, Tokens, refuse_unknown_tokens, tokenize
 from core.errors import UserError
 from core.generation.groups import Group, Question
-from core.generation.judges import Asked, Say
+from core.generation.judges import Asked, Mine, Say, every
 from core.generation.verdicts import REFUSED, TOO_LONG, Said
 from core.models.reward_folder import LoadedReward
 from core.training.reward import WHOLE
@@ -27,7 +27,12 @@ class RewardJudge:
         self._loaded = loaded
 
     def ask(
-        self, window: Sequence[Asked], done: Mapping[Question, Said], say: Say, between: Callable[[], None]
+        self,
+        window: Sequence[Asked],
+        done: Mapping[Question, Said],
+        say: Say,
+        between: Callable[[], None],
+        mine: Mine = every,
     ) -> None:
         asked: list[tuple[Question, Tokens]] = []
         for question, group in window:
@@ -42,10 +47,11 @@ class RewardJudge:
                 refuse_unknown_tokens(tokens, self._loaded.vocabulary)
                 asked.append((question, tokens))
         asked.sort(key=lambda one: -one[1].length)
-        for start in range(0, len(asked), self._judge.batch_size):
+        size = self._judge.batch_size
+        for number, start in enumerate(range(0, len(asked), size)):
             between()
-            batch = asked[start : start + self._judge.batch_size]
-            if any(question not in done for question, _ in batch):
+            batch = asked[start : start + size]
+            if any(question not in done for question, _ in batch) and mine(number):
                 rewards = self._rewards([tokens for _, tokens in batch])
                 say([(question, Said(None, r)) for (question, _), r in zip(batch, rewards, strict=True)])
 

@@ -15,11 +15,24 @@ Asked = tuple[Question, Group]
 Say = Callable[[list[tuple[Question, Said]]], None]
 
 
+Mine = Callable[[int], bool]
+
+
+def every(batch: int) -> bool:
+    """All batches are this judge's."""
+    return True
+
+
 class Asker(Protocol):
     """One judge."""
 
     def ask(
-        self, window: Sequence[Asked], done: Mapping[Question, Said], say: Say, between: Callable[[], None]
+        self,
+        window: Sequence[Asked],
+        done: Mapping[Question, Said],
+        say: Say,
+        between: Callable[[], None],
+        mine: Mine = every,
     ) -> None:
         """Answer what is not done yet.
 
@@ -29,6 +42,8 @@ class Asker(Protocol):
         Args:
             say: takes verdicts as they come; they may repeat what is done.
             between: is called at moments when the run may pause or stop.
+            mine: whether to answer the questions of the window's batch of this number; the batches are the same ones
+                wherever they are answered.
         """
         ...
 
@@ -63,9 +78,14 @@ class EndpointJudge:
         self._answers = Answers(endpoint, judge.concurrency)
 
     def ask(
-        self, window: Sequence[Asked], done: Mapping[Question, Said], say: Say, between: Callable[[], None]
+        self,
+        window: Sequence[Asked],
+        done: Mapping[Question, Said],
+        say: Say,
+        between: Callable[[], None],
+        mine: Mine = every,
     ) -> None:
-        open_ = [(question, group) for question, group in window if question not in done]
+        open_ = [one for number, one in enumerate(window) if one[0] not in done and mine(number)]
 
         def answered(number: int, answer: str | NoAnswer) -> None:
             question = open_[number][0]

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from core.appended import Appended
 from core.errors import UserError
@@ -18,6 +18,9 @@ NAME = "verdicts.jsonl"
 
 # Why a question has no verdict.
 UNPARSEABLE, TOO_LONG, REFUSED = "unparseable", "too_long", "refused"
+
+
+Verdict = Literal["A", "B", "TIE"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Said:
         text: what the judge wrote, safe to show and bounded.
     """
 
-    verdict: str | None = None
+    verdict: Verdict | None = None
     value: float | None = None
     why: str = ""
     text: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import threading
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from core.config import EvalConfig
 from core.engine.client import submit
 from core.engine.jobs import evaluate
-from core.evaluation import answering, decoding, perplexity_part, preference_part
+from core.evaluation import answering, decoding, perplexity_part, policy_kl, preference_part
 from core.experiments import spread_evaluate
 from core.store import facts, log, runs
 from core.store.writer import Writer
@@ -113,7 +114,8 @@ def test_the_other_parts_are_those_of_one_machine(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("measured here")
 
-    for where, name in ((decoding, "Decoder"), (perplexity_part, "response_logps"), (preference_part, "row_sums")):
+    measuring = ((decoding, "Decoder"), (perplexity_part, "response_logps"), (preference_part, "row_sums"))
+    for where, name in (*measuring, (policy_kl, "_add")):
         monkeypatch.setattr(where, name, never)
     run = submit(place.space, place.db, "evaluate", whole("hosts.json")).id
     spread(place, run)
@@ -122,8 +124,8 @@ def test_the_other_parts_are_those_of_one_machine(
     for name in FILES:
         one, two = (place.space.outputs / folder / name for folder in ("alone", "spread"))
         assert one.read_bytes() == two.read_bytes().replace(b"outputs/spread", b"outputs/alone"), name
-    for part in MEASURED:
-        (line,) = [line for line in said if line.startswith(f"{part}: ") and " rows are measured (" in line]
+    for stage in ("perplexity, examples", "preference, pairs", "win_rate, answers", "final, responses", "final, KL"):
+        (line,) = [line for line in said if line.startswith(f"{stage}: ") and " rows are measured (" in line]
         assert "127.0.0.1 " in line and "localhost " in line, line
     assert not [line.text for line in log.lines(place.db, run) if line.level == "warning" and "host" in line.text]
     # Killed in a part, it goes on: what is on disk is asked of nobody.
@@ -134,7 +136,11 @@ def test_the_other_parts_are_those_of_one_machine(
     spread(place, run)
     assert figures(place, run) == figures(place, alone.id)
     assert (folder / "answers.jsonl").read_bytes() == (place.space.outputs / "alone" / "answers.jsonl").read_bytes()
-    (line,) = [line.text for line in log.lines(place.db, run) if line.text.startswith("win_rate: 30 rows are measured")]
+    (line,) = [
+        line.text
+        for line in log.lines(place.db, run)
+        if line.text.startswith("win_rate, answers: 30 rows are measured")
+    ]
     assert "127.0.0.1 " in line and "localhost " in line, line
     place.db.close()
 
@@ -152,6 +158,11 @@ def test_the_other_parts_are_those_of_one_machine(
         ("win_rate", [["policy", 3], {"text": "\ud800", "finish": "stop", "tokens": 1}]),
         ("final", [["response", 3], [1, -2]]),
         ("final", [["response", 3, 4], [1]]),
+        ("final", [["response", 3], 0.5]),
+        ("final", [["kl", 3], [1]]),
+        ("final", [["kl", 3], math.nan]),
+        ("final", [[["kl"], 3], 0.5]),
+        ("preference", [["policy", 3], [1.5, math.inf]]),
         ("final", 7),
     ],
 )
@@ -167,6 +178,7 @@ def test_rows_are_taken_as_they_are() -> None:
         ("preference", "reference", [-1.5, -2.5]),
         ("win_rate", "baseline", text),
         ("final", "response", []),
+        ("final", "kl", 0.25),
     ):
         assert spread_evaluate._row(part, [[of, 3], value]) == ((of, 3), value)
 
