@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import unicodedata
 
 import pytest
@@ -11,11 +10,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from core.text import one_line, printable
+from tests.timing import least
 
 ANY = st.text(
     st.characters(codec=None, categories=None)
     | st.sampled_from("\x1b\x9b\r\n\t\x00\x7f\u202e\ud800\u0301🙂漢\ufe0f\u200d")
 )
+
 BIDI = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
@@ -88,9 +89,8 @@ def test_lines(text: str, width: int, line: str) -> None:
 
 def test_a_huge_text_costs_its_first_line() -> None:
     text = "漢 word\n" * 2_000_000
-    start = time.perf_counter()
     assert cell_len(one_line(text, 80)) <= 80
-    assert time.perf_counter() - start < 0.05
+    assert least(lambda: one_line(text, 80)) < 0.05
 
 
 def test_a_tower_of_marks_ends() -> None:

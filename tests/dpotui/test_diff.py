@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from itertools import pairwise
 
 from hypothesis import given
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from dpotui import diff
 from dpotui.diff import marked_share, words
+from tests.timing import least
 
 _TEXT = st.text(alphabet="ab c.\n漢字é_", max_size=40)
 
@@ -88,9 +88,8 @@ def test_long_texts_take_a_bounded_time() -> None:
     chance = random.Random(1)
     first = " ".join(chance.choice(("to", "be", "or", "not")) for _ in range(300_000))
     second = " ".join(chance.choice(("to", "be", "or", "not")) for _ in range(300_000))
-    start = time.process_time()
+    assert least(lambda: words(first, second), 3) < 1.0  # 0.1 on two slow cores
     left, _ = words(first, second)
-    assert time.process_time() - start < 1.0  # 0.1 on two slow cores
     assert left
     assert left[-1][1] < len(first) // 10  # what comes after the first 6,000 words is not compared
 

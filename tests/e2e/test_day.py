@@ -105,6 +105,18 @@ def _gone(terminal: Terminal) -> None:
     raise AssertionError("it did not notice that its line is gone")
 
 
+def _file(terminal: Terminal) -> str:
+    """The file in hand, in a list of files."""
+    found = re.search(r"│ › (\S+)", terminal.words)
+    return found[1] if found is not None else ""
+
+
+def _next_file(terminal: Terminal) -> None:
+    before = _file(terminal)
+    terminal.press("\x1b[B")
+    terminal.until(lambda: _file(terminal) != before)
+
+
 @pytest.mark.slow
 def test_a_day(root: Path, start: Opener) -> None:
     made = start("init", str(root), "--demo")
@@ -159,9 +171,8 @@ def test_a_day(root: Path, start: Opener) -> None:
     terminal.press("a")
     terminal.until("Vote, blind")
     terminal.until("preference_pairs_train.jsonl")
-    while "› preference_pairs_train.jsonl" not in terminal.words:
-        terminal.press("\x1b[B")
-        terminal.read(0.2)
+    while _file(terminal) != "preference_pairs_train.jsonl":
+        _next_file(terminal)
     terminal.press("\r")
     terminal.until(" 0 of ")
     for done, key in ((1, "a"), (2, "b"), (3, "t")):

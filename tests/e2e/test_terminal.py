@@ -199,7 +199,7 @@ def test_two_clients_see_each_other(workspace: Workspace, start: Opener) -> None
     one.until("[x] Base model selected")
     began = time.monotonic()
     two.until("[x] Base model selected", 5)
-    assert time.monotonic() - began < 2  # half a second as a rule; other programs may have the machine
+    assert time.monotonic() - began < 4  # half a second as a rule; other programs may have the machine
     os.kill(one.pid, signal.SIGKILL)
     assert one.wait() == -signal.SIGKILL
     two.press("\x1b[B ")

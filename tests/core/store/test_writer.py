@@ -75,14 +75,15 @@ def test_handing_over_does_not_wait_for_the_disk(workspace: Workspace, db: Datab
     runs.create(db, "dpo", config={})
     writer = Writer(workspace.database)
     db.conn.execute("BEGIN IMMEDIATE")  # somebody holds the lock for long
-    started = time.perf_counter()
+    took = []
     for step in range(100):
+        started = time.perf_counter()
         writer.metric("dpo-001", step, {"loss": 1.0})
-    handed_over = time.perf_counter() - started
+        took.append(time.perf_counter() - started)
     time.sleep(0.5)
     db.conn.rollback()
     writer.close()
-    assert handed_over < 0.25
+    assert sorted(took)[90] < 0.01  # what waits for the lock takes seconds
     assert len(metrics.since(db, "dpo-001", "loss")) == 100
 
 

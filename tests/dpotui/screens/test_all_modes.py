@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pytest_textual_snapshot import SVGImageExtension
 from textual.pilot import Pilot
 from textual.strip import Strip
 
 from dpotui.app import Workbench
 from tests.dpotui import scene, states
 from tests.dpotui.screens.conftest import Scene
+from tests.dpotui.screens.pictures import Pictures
 
 SIZES = {"narrow": (80, 24), "wide": (200, 60)}
 
@@ -61,7 +61,7 @@ async def _still(pilot: Pilot[None]) -> Workbench:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("state", STATES)
 async def test_all_modes(empty: Scene, snapshot: Any, state: str, size: str) -> None:
-    pictures = snapshot.use_extension(SVGImageExtension)
+    pictures = snapshot.use_extension(Pictures)
     async with STATES[state](empty).run_test(size=SIZES[size]) as pilot:
         app = await _still(pilot)
         for key in "12345678":
@@ -77,7 +77,7 @@ async def _pane(pilot: Pilot[None], number: int) -> None:
 
 @pytest.mark.parametrize("pane", ["charts", "samples", "gates", "log"])
 async def test_panes_of_a_stage_on_a_narrow_screen(empty: Scene, snapshot: Any, pane: str) -> None:
-    pictures = snapshot.use_extension(SVGImageExtension)
+    pictures = snapshot.use_extension(Pictures)
     async with _busy(empty).run_test(size=SIZES["narrow"]) as pilot:
         app = await _still(pilot)
         await _pane(pilot, ["charts", "samples", "gates", "log"].index(pane) + 1)
