@@ -132,10 +132,9 @@ class Lines(Widget, can_focus=False):
         self.top = min(self.top, self.last_top)
         self.show()
 
-    def on_focus(self) -> None:
-        self.show()
-
-    def on_blur(self) -> None:
+    def watch_has_focus(self, has_focus: bool) -> None:
+        # Not on the events Focus and Blur: Textual asks a subclass for those before it knows itself.
+        super().watch_has_focus(has_focus)
         self.show()
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:

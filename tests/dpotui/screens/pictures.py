@@ -18,8 +18,8 @@ class Pictures(SVGImageExtension):
 
     def diff_lines(self, serialized_data: Any, snapshot_data: Any) -> Iterator[str]:
         before, now = _rows(str(snapshot_data)), _rows(str(serialized_data))
-        if before == now:
-            before, now = str(snapshot_data).splitlines(), str(serialized_data).splitlines()
+        if before == now:  # the same words on another ground
+            before, now = (str(data).replace("><", ">\n<").splitlines() for data in (snapshot_data, serialized_data))
         yield from difflib.unified_diff(before, now, "snapshot", "received", lineterm="", n=0)
 
 

@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 
 from dpotui.app import Workbench
+from dpotui.widgets.lines import Lines
 from tests.dpotui import scene, states
 from tests.dpotui.screens.conftest import Scene
 from tests.dpotui.screens.pictures import Pictures
@@ -82,3 +83,19 @@ async def test_panes_of_a_stage_on_a_narrow_screen(empty: Scene, snapshot: Any, 
         app = await _still(pilot)
         await _pane(pilot, ["charts", "samples", "gates", "log"].index(pane) + 1)
         assert app.export_screenshot() == pictures
+
+
+@pytest.mark.parametrize("key", list("12345678"))
+async def test_a_cursor_looks_as_the_focus_is(empty: Scene, key: str) -> None:
+    async with _busy(empty).run_test(size=SIZES["wide"]) as pilot:
+        app = await scene.settled(pilot)
+        await pilot.press(key)
+        await scene.settled(pilot)
+        for _ in app.mode_screen.PANES:
+            await pilot.press("tab")
+            await pilot.pause()
+            assert app.focused is not None
+            for lines in app.mode_screen.query(Lines):
+                shown = lines._strips
+                lines._make()
+                assert lines._strips == shown, lines
