@@ -26,10 +26,9 @@ from tests.core.evaluation.test_win_rate_part import REWARD, Place, config, eval
 __all__ = ["made", "place"]  # fixtures
 
 COMPARES = {"kind": "model", "model": "models/tiny", "verdict": "likelihood", "average_orders": True, "batch_size": 4}
-SCORES = {"kind": "model", "model": "models/tiny", "ask": "scores", "max_tokens": 3, "batch_size": 4}
 
 
-@pytest.mark.parametrize("judge", [REWARD, COMPARES, SCORES], ids=["reward", "compares", "scores"])
+@pytest.mark.parametrize("judge", [REWARD, COMPARES], ids=["reward", "compares"])
 def test_verdicts_are_those_of_one_machine(
     place: Place, judge: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

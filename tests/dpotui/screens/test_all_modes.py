@@ -54,7 +54,7 @@ async def _still(pilot: Pilot[None]) -> Workbench:
         reading = "reading …" in now or "looking …" in now
         since = since + 1 if now == last and seen == drawn and not reading else 0
         last, drawn = now, seen
-        if since >= 12:
+        if since >= 4:
             return app
     raise AssertionError(f"it never stands still:\n{last}")
 
