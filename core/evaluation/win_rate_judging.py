@@ -16,7 +16,7 @@ from core.evaluation.win_rate_compared import ANSWERS, BASELINE, POLICY, Compare
 from core.generation.asking import ask_all, open_judge, opinion_of
 from core.generation.endpoint import Endpoint
 from core.generation.groups import Question, groups, questions
-from core.generation.judges import Asked, Say
+from core.generation.judges import Asked, Asking, Say
 from core.generation.rubric import read_rubric
 from core.generation.verdicts import NAME, Said, Verdicts, read_verdicts
 from core.intervals import wilson
@@ -101,7 +101,7 @@ def answer(session: Session, judge: Judge, every: list[Asked], done: Mapping[Que
         raise UserError(f"{_KEY}: {error}") from error
 
     try:
-        ask_all(asker, every, done, say, session.between, session.mine)
+        ask_all(asker, every, Asking(done, say, session.between, session.mine))
         session.between()
     finally:
         asker.close()

@@ -13,7 +13,7 @@ from core.generation.endpoint import Endpoint
 from core.generation.groups import Question
 from core.generation.judge_model import ModelJudge
 from core.generation.judge_reward import RewardJudge
-from core.generation.judges import Asked, Asker, EndpointJudge, Mine, Say, every
+from core.generation.judges import Asked, Asker, Asking, EndpointJudge
 from core.generation.pairing import Opinion, from_comparisons, from_rewards, from_scores
 from core.generation.rubric import read_rubric
 from core.generation.verdicts import Said
@@ -57,23 +57,12 @@ def open_judge(
     return asker
 
 
-def ask_all(
-    asker: Asker,
-    asked: Iterable[Asked],
-    done: Mapping[Question, Said],
-    say: Say,
-    between: Callable[[], None],
-    mine: Mine = every,
-) -> None:
-    """Have a judge answer what is not done, window by window: the same ones whatever is done.
-
-    Args:
-        mine: of the batches of each window, those that are answered here.
-    """
+def ask_all(asker: Asker, asked: Iterable[Asked], asking: Asking) -> None:
+    """Have a judge answer what is not done, window by window: the same ones whatever is done."""
     stream = iter(asked)
     while window := list(islice(stream, _WINDOW)):
-        if any(question not in done for question, _ in window):
-            asker.ask(window, done, say, between, mine)
+        if any(question not in asking.done for question, _ in window):
+            asker.ask(window, asking)
 
 
 def opinion_of(judge: Judge, size: int, said: Mapping[Question, Said]) -> Opinion:

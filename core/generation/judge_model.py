@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -12,7 +12,7 @@ from core.config.judge import Judge
 from core.data.tokenize import TemplateRefusal, Tokens, refuse_unknown_tokens
 from core.errors import UserError
 from core.generation.groups import Question
-from core.generation.judges import Asked, Mine, Say, every, question_text, said
+from core.generation.judges import Asked, Asking, question_text, said
 from core.generation.pairing import TIE_LOG_ODDS
 from core.generation.rubric import Rubric
 from core.generation.sampling import sample
@@ -49,31 +49,24 @@ class ModelJudge:
     def reads_chat(self) -> bool:
         return self._chat
 
-    def ask(
-        self,
-        window: Sequence[Asked],
-        done: Mapping[Question, Said],
-        say: Say,
-        between: Callable[[], None],
-        mine: Mine = every,
-    ) -> None:
+    def ask(self, window: Sequence[Asked], asking: Asking) -> None:
         asked: list[tuple[Question, list[int]]] = []
         for question, group in window:
             ids = self._ids(question_text(self._rubric, question, group, self._marks))
             if len(ids) > self._most:
-                say([(question, Said(None, None, TOO_LONG, f"{len(ids)} tokens, {self._most} are the most"))])
+                asking.say([(question, Said(None, None, TOO_LONG, f"{len(ids)} tokens, {self._most} are the most"))])
             else:
                 refuse_unknown_tokens(Tokens(ids, ([],)), self._vocabulary)
                 asked.append((question, ids))
         # Rows of like length together; by length and place alone, so that batches are the same after a resume.
         asked.sort(key=lambda one: -len(one[1]))
         for number, batch in enumerate(_batches(asked, self._judge.batch_size)):
-            between()
-            if all(question in done for question, _ in batch) or not mine(number):
+            asking.between()
+            if not asking.wants(number, (question for question, _ in batch)):
                 continue
             texts = [ids for _, ids in batch]
             answers = self._compared(texts) if self._head else self._written([q for q, _ in batch], texts)
-            say([(question, answer) for (question, _), answer in zip(batch, answers, strict=True)])
+            asking.say([(question, answer) for (question, _), answer in zip(batch, answers, strict=True)])
 
     def close(self) -> None:
         self._head = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import mlx.core as mx
 import numpy as np
@@ -13,7 +13,7 @@ from core.data.messages import as_messages
 from core.data.tokenize import Limits, TemplateRefusal, Tokens, refuse_unknown_tokens, tokenize
 from core.errors import UserError
 from core.generation.groups import Group, Question
-from core.generation.judges import Asked, Mine, Say, every
+from core.generation.judges import Asked, Asking
 from core.generation.verdicts import REFUSED, TOO_LONG, Said
 from core.models.reward_folder import LoadedReward
 from core.training.reward import WHOLE
@@ -26,34 +26,27 @@ class RewardJudge:
         self._judge = judge
         self._loaded = loaded
 
-    def ask(
-        self,
-        window: Sequence[Asked],
-        done: Mapping[Question, Said],
-        say: Say,
-        between: Callable[[], None],
-        mine: Mine = every,
-    ) -> None:
+    def ask(self, window: Sequence[Asked], asking: Asking) -> None:
         asked: list[tuple[Question, Tokens]] = []
         for question, group in window:
             try:
                 tokens = self._tokens(group, question.first)
             except TemplateRefusal as refusal:
-                say([(question, Said(None, None, REFUSED, f"the chat template refuses it ({refusal})"))])
+                asking.say([(question, Said(None, None, REFUSED, f"the chat template refuses it ({refusal})"))])
                 continue
             if tokens.length > self._judge.max_input_tokens:
-                say([(question, Said(None, None, TOO_LONG, f"{tokens.length} tokens"))])
+                asking.say([(question, Said(None, None, TOO_LONG, f"{tokens.length} tokens"))])
             else:
                 refuse_unknown_tokens(tokens, self._loaded.vocabulary)
                 asked.append((question, tokens))
         asked.sort(key=lambda one: -one[1].length)
         size = self._judge.batch_size
         for number, start in enumerate(range(0, len(asked), size)):
-            between()
+            asking.between()
             batch = asked[start : start + size]
-            if any(question not in done for question, _ in batch) and mine(number):
+            if asking.wants(number, (question for question, _ in batch)):
                 rewards = self._rewards([tokens for _, tokens in batch])
-                say([(question, Said(None, r)) for (question, _), r in zip(batch, rewards, strict=True)])
+                asking.say([(question, Said(None, r)) for (question, _), r in zip(batch, rewards, strict=True)])
 
     def close(self) -> None:
         return

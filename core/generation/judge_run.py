@@ -19,7 +19,7 @@ from core.errors import UserError
 from core.generation.asking import ask_all, open_judge, opinion_of
 from core.generation.groups import Group, Question, groups, questions
 from core.generation.judge_report import Report, agreement_line
-from core.generation.judges import Asked, Asker
+from core.generation.judges import Asked, Asker, Asking
 from core.generation.pairing import Opinion
 from core.generation.refusals import refuse_changed, refuse_to_replace
 from core.generation.verdicts import NAME, Said, Verdicts
@@ -130,7 +130,7 @@ class _Judging:
             self._verdicts.append(name, said)
 
         try:
-            ask_all(asker, self._asked(judge), done, say, self._between)
+            ask_all(asker, self._asked(judge), Asking(done, say, self._between))
             self._report(last=True)
         finally:
             asker.close()

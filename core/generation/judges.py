@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from core.config.judge import Judge
@@ -15,35 +16,36 @@ Asked = tuple[Question, Group]
 Say = Callable[[list[tuple[Question, Said]]], None]
 
 
-Mine = Callable[[int], bool]
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How judges are asked.
 
+    Attributes:
+        done: what was answered before.
+        say: takes verdicts as they come; they may repeat what is done.
+        between: is called at moments when the run may pause or stop.
+        mine: whether to answer the questions of the window's batch of this number; the batches are the same ones
+            wherever they are answered.
+    """
 
-def every(batch: int) -> bool:
-    """All batches are this judge's."""
-    return True
+    done: Mapping[Question, Said]
+    say: Say
+    between: Callable[[], None]
+    mine: Callable[[int], bool] = lambda number: True
+
+    def wants(self, number: int, questions: Iterable[Question]) -> bool:
+        """Whether a batch is to be answered: some of it is not, and here."""
+        return any(question not in self.done for question in questions) and self.mine(number)
 
 
 class Asker(Protocol):
     """One judge."""
 
-    def ask(
-        self,
-        window: Sequence[Asked],
-        done: Mapping[Question, Said],
-        say: Say,
-        between: Callable[[], None],
-        mine: Mine = every,
-    ) -> None:
+    def ask(self, window: Sequence[Asked], asking: Asking) -> None:
         """Answer what is not done yet.
 
         The same window must give the same verdicts whatever of it is done: who resumes gets what one who was never
         stopped would have got.
-
-        Args:
-            say: takes verdicts as they come; they may repeat what is done.
-            between: is called at moments when the run may pause or stop.
-            mine: whether to answer the questions of the window's batch of this number; the batches are the same ones
-                wherever they are answered.
         """
         ...
 
@@ -77,24 +79,17 @@ class EndpointJudge:
         self._endpoint = endpoint
         self._answers = Answers(endpoint, judge.concurrency)
 
-    def ask(
-        self,
-        window: Sequence[Asked],
-        done: Mapping[Question, Said],
-        say: Say,
-        between: Callable[[], None],
-        mine: Mine = every,
-    ) -> None:
-        open_ = [one for number, one in enumerate(window) if one[0] not in done and mine(number)]
+    def ask(self, window: Sequence[Asked], asking: Asking) -> None:
+        open_ = [one for number, one in enumerate(window) if asking.wants(number, (one[0],))]
 
         def answered(number: int, answer: str | NoAnswer) -> None:
             question = open_[number][0]
             if isinstance(answer, NoAnswer):
-                say([(question, Said(None, None, REFUSED, kept(str(answer), self._endpoint.redact)))])
+                asking.say([(question, Said(None, None, REFUSED, kept(str(answer), self._endpoint.redact)))])
             else:
-                say([(question, said(question, answer, self._endpoint.redact))])
+                asking.say([(question, said(question, answer, self._endpoint.redact))])
 
-        self._answers.ask([question_text(self._rubric, *one) for one in open_], answered, between)
+        self._answers.ask([question_text(self._rubric, *one) for one in open_], answered, asking.between)
 
     def close(self) -> None:
         self._answers.__exit__()

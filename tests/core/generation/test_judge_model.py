@@ -16,7 +16,7 @@ from core.demo.model import END, write_model
 from core.generation.groups import Group, Question
 from core.generation.judge_model import LEAD, ModelJudge, special_tokens
 from core.generation.judge_reward import RewardJudge
-from core.generation.judges import question_text
+from core.generation.judges import Asking, question_text
 from core.generation.rubric import Rubric
 from core.models.load import LanguageModel, load
 from core.models.reward_folder import RewardSettings, load_reward, save_reward, start_reward
@@ -42,7 +42,7 @@ def loaded(folder: Path) -> LanguageModel:
 
 def asked(judge, window, done=()):
     found = {}
-    judge.ask(window, dict.fromkeys(done), lambda said: found.update(said), lambda: None)
+    judge.ask(window, Asking(dict.fromkeys(done), lambda said: found.update(said), lambda: None))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +115,9 @@ async def test_starting_a_run_shows_errors_in_place(busy: Scene, started: list[W
     assert started == [busy.workspace]
 
 
-async def test_a_run_that_is_being_queued_is_the_one_that_was_asked_for(
-    busy: Scene, started: list[Workspace], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _held(monkeypatch: pytest.MonkeyPatch, submit: Callable[..., Any]) -> tuple[threading.Event, threading.Event]:
+    """Hold what submits a run; gives back what tells that it was called, and what lets it go on."""
     entered, go = threading.Event(), threading.Event()
-    submit = client.submit
 
     def slowly(*args: Any, **named: Any) -> Any:
         entered.set()
@@ -126,6 +125,13 @@ async def test_a_run_that_is_being_queued_is_the_one_that_was_asked_for(
         return submit(*args, **named)
 
     monkeypatch.setattr(client, "submit", slowly)
+    return entered, go
+
+
+async def test_a_run_that_is_being_queued_is_the_one_that_was_asked_for(
+    busy: Scene, started: list[Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, go = _held(monkeypatch, client.submit)
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
         await app.open_stage(5)
@@ -144,14 +150,10 @@ async def test_a_run_that_is_being_queued_is_the_one_that_was_asked_for(
 async def test_a_refusal_of_what_was_mended_since_is_not_shown(
     busy: Scene, started: list[Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entered, go = threading.Event(), threading.Event()
-
-    def refuse(*args: Any, **named: Any) -> Any:
-        entered.set()
-        assert go.wait(10)
+    def refuse(*_: Any, **__: Any) -> Any:
         raise UserError("too much")
 
-    monkeypatch.setattr(client, "submit", refuse)
+    entered, go = _held(monkeypatch, refuse)
     async with scene.bench(busy.workspace).run_test(size=(80, 24)) as pilot:
         app = await scene.settled(pilot)
         await app.open_stage(5)
