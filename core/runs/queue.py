@@ -76,10 +76,11 @@ def move(db: Database, run_id: str, way: Way, *, before: str | None = None) -> i
         else:
             to = {"first": 0, "last": len(order), "up": max(0, at - 1), "down": min(len(order), at + 1)}[way]
         order.insert(to, run_id)
-        # All are placed anew: between two that came in the same moment there would be no room.
+        # All are placed anew, before the first of them came: between two that came in the same moment there would be no
+        # room, and whoever comes next, be it at once, comes behind them.
         first = min((run.created for run in runs.waiting(db)), default=time.time())
         for place, each in enumerate(order):
-            runs.update(db, each, place=first + place * 1e-3)
+            runs.update(db, each, place=first - (len(order) - place) * 1e-3)
     return to + 1
 
 
